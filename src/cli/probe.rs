@@ -123,7 +123,7 @@ fn text(report: &Report, faults: &[Fault]) -> String {
     }
     if !report.streams.is_empty() {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         table.set_header(["", "codec", "form", "frames", "errors", "gaps", "back", "first at", "starts", "length"]);
         for stream in &report.streams {
             let form = match stream.shape {

@@ -5,6 +5,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod elements;
 pub mod encoder;
 pub mod ingest;
 pub mod layout;

@@ -182,7 +182,7 @@ fn container_name(element: &gst::Element) -> Option<&'static str> {
         "tsdemux" => "MPEG-TS",
         "qtdemux" => "MP4",
         "matroskademux" => {
-            let caps = element.static_pad("sink").and_then(|pad| pad.current_caps());
+            let caps = element.static_pad("sink").and_then(|pad| pad.peer()?.current_caps());
             let is_webm = caps.is_some_and(|caps| caps.structure(0).is_some_and(|first| first.name() == "video/webm"));
             if is_webm { "WebM" } else { "Matroska" }
         }
