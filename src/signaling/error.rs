@@ -25,7 +25,9 @@ pub enum SignalingError {
         reason: String,
     },
     /// HTTP 403.
-    #[error("{host} refuses the origin {origin} (HTTP 403); allow it there, or send another one with origin= in the URL")]
+    #[error(
+        "{host} refuses the origin {origin} (HTTP 403); allow it there, or send another one with origin= in the URL"
+    )]
     OriginRefused {
         /// `host:port`.
         host: String,

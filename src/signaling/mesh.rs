@@ -47,9 +47,13 @@ pub(crate) struct MeshClient {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Offline,
-    Joining { answer_by: Instant },
+    Joining {
+        answer_by: Instant,
+    },
     Joined,
-    Leaving { until: Instant },
+    Leaving {
+        until: Instant,
+    },
     /// The connection is to be closed: whatever still comes is too late.
     Closing,
 }

@@ -307,7 +307,9 @@ fn leaving_takes_2_s_at_most() {
     bench.receive(&format!(r#"{{"type":"room_members","members":[{}]}}"#, names.join(",")));
     (0..200).for_each(|n| drop(bench.command(offer_to(&format!("p{n}")))));
     bench.pass(60);
-    (0..200).for_each(|n| drop(bench.receive(&format!(r#"{{"type":"offer","from":"p{n}","sdp":{{"type":"offer","sdp":""}}}}"#))));
+    (0..200).for_each(|n| {
+        drop(bench.receive(&format!(r#"{{"type":"offer","from":"p{n}","sdp":{{"type":"offer","sdp":""}}}}"#)))
+    });
     bench.command(Command::Leave);
     assert_eq!(bench.pass(2).last().map(String::as_str), Some("ended"));
 }

@@ -175,7 +175,12 @@ mod tests {
             ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
-            ("mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo", "ws://[::1]:1/", "é", "mesh+ws://[::1]:1/?room=%C3%A9"),
+            (
+                "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
+                "ws://[::1]:1/",
+                "é",
+                "mesh+ws://[::1]:1/?room=%C3%A9",
+            ),
         ] {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");

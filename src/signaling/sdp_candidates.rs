@@ -82,7 +82,11 @@ mod tests {
         ] {
             let mut sdp = SDP.to_owned();
             let inserted = insert(&mut sdp, &candidate(mid, index));
-            assert_eq!((inserted, &sdp), (expected.is_some(), expected.unwrap_or(&SDP.to_owned())), "{mid:?} {index:?}");
+            assert_eq!(
+                (inserted, &sdp),
+                (expected.is_some(), expected.unwrap_or(&SDP.to_owned())),
+                "{mid:?} {index:?}"
+            );
         }
     }
 

@@ -38,8 +38,7 @@ impl Dial {
 
     pub(crate) fn request(&self) -> Result<Request, SignalingError> {
         install_crypto();
-        let unreachable =
-            |reason: String| SignalingError::Unreachable { host: self.host.clone(), reason };
+        let unreachable = |reason: String| SignalingError::Unreachable { host: self.host.clone(), reason };
         let mut request = self.url.as_str().into_client_request().map_err(|error| unreachable(error.to_string()))?;
         let origin = HeaderValue::from_str(&self.origin)
             .map_err(|_| unreachable(format!("\"{}\" cannot be sent as an origin", self.origin)))?;
