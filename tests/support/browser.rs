@@ -89,7 +89,7 @@ impl Browser {
         let capabilities = json!({
             "goog:chromeOptions": { "debuggerAddress": format!("127.0.0.1:{debugger}") },
             "goog:loggingPrefs": { "browser": "ALL" },
-            "timeouts": { "script": 300_000, "pageLoad": 30_000 },
+            "timeouts": { "script": 60_000, "pageLoad": 30_000 },
         });
         let Value::Object(capabilities) = capabilities else { unreachable!() };
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -120,7 +120,7 @@ impl Browser {
         self.client.refresh().await.unwrap_or_else(|error| panic!("reloading: {error}"));
     }
 
-    /// The value of a JavaScript expression; a promise is awaited, an exception fails the test.
+    /// The value of a JavaScript expression, as JSON; a promise is awaited, an exception fails the test.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
         self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}\n  {error}"))
     }
@@ -128,7 +128,7 @@ impl Browser {
     async fn try_eval(&self, expression: &str) -> Result<Value, String> {
         let script = format!(
             "const done = arguments[arguments.length - 1];
-             (async () => ({expression}\n))().then((value) => done({{ value: value ?? null }}),
+             (async () => JSON.parse(JSON.stringify((await ({expression}\n)) ?? null) ?? 'null'))().then((value) => done({{ value }}),
                 (error) => done({{ error: String(error?.stack ?? error) }}));"
         );
         let answer = self.client.execute_async(&script, Vec::new()).await.map_err(|error| error.to_string())?;
@@ -143,7 +143,8 @@ impl Browser {
     pub(crate) async fn wait_for(&self, expression: &str, within: Duration) -> Value {
         let deadline = Instant::now() + within;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            // In portions, so that one script never runs into WebDriver's own limit.
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(20_000);
             let poll = format!(
                 "await (async () => {{
                    const until = Date.now() + {left};

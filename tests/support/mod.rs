@@ -1,6 +1,7 @@
 //! What the integration tests share: real browsers, the real roomcast binary, real players. Nothing here is skipped when
 //! a tool is missing: the test fails and names the Debian package.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 #![allow(dead_code, unused_imports, reason = "every test binary uses another part of this harness")]
 
 mod browser;
