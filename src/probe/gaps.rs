@@ -7,7 +7,7 @@ use crate::terms::MediaKind;
 /// A missing piece of sound longer than this is a gap; shorter ones are rounding of containers.
 const AUDIO_TOLERANCE: i64 = 20_000_000;
 
-/// When one decoded buffer starts and how long it lasts, in nanoseconds of running time.
+/// When one decoded buffer starts and how long it lasts, in nanoseconds of the source's own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: i64,

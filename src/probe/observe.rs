@@ -49,7 +49,7 @@ pub(super) enum Content {
     Sound {
         channels: u32,
         rate: u32,
-        /// Start (ns of running time) and RMS (0 to 1) of each window of a millisecond.
+        /// Start (ns) and RMS (0 to 1) of each window of a millisecond.
         levels: Vec<(i64, f32)>,
     },
 }
@@ -68,9 +68,9 @@ fn caps(kind: MediaKind) -> gst::Caps {
                 gst_video::VideoFormat::Gray8,
             ])
             .build(),
-        MediaKind::Audio => gst_audio::AudioCapsBuilder::new_interleaved()
-            .format(gst_audio::AudioFormat::F32le)
-            .build(),
+        MediaKind::Audio => {
+            gst_audio::AudioCapsBuilder::new_interleaved().format(gst_audio::AudioFormat::F32le).build()
+        }
     }
 }
 
@@ -99,7 +99,9 @@ pub(super) fn sink(id: usize, kind: MediaKind, seen: SyncSender<Seen>) -> gst_ap
 fn frame(kind: MediaKind, sample: &gst::Sample, decoded_at: Instant) -> Option<Frame> {
     let buffer = sample.buffer()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    let start = signed(segment.to_running_time_full(buffer.pts()?)?);
+    // Stream time, because matroskademux may start with a segment that it replaces after one frame: their running times differ.
+    let pts = buffer.pts()?;
+    let start = signed(segment.to_stream_time_full(pts).or_else(|| segment.to_running_time_full(pts))?);
     let caps = sample.caps()?;
     let (length, content) = match kind {
         MediaKind::Video => (None, picture(caps, buffer)?),

@@ -198,8 +198,7 @@ mod tests {
 
     #[test]
     fn a_wobbling_beep_is_one_beep_and_steady_hum_is_none_after_it_was_learned() {
-        let found =
-            beeps(2, |ms| if ms % 1000 > 500 && ms % 1000 < 700 { 0.3 * ((ms % 5) as f32 / 4.0) } else { 0.0 });
+        let found = beeps(2, |ms| if ms % 1000 > 500 && ms % 1000 < 700 { 0.3 * ((ms % 5) as f32 / 4.0) } else { 0.0 });
         assert_eq!(found.len(), 2);
         assert_eq!(beeps(3, |ms| 0.015 + 0.01 * (ms % 3000) as f32 / 3000.0), []);
     }
