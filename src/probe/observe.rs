@@ -99,9 +99,7 @@ pub(super) fn sink(id: usize, kind: MediaKind, seen: SyncSender<Seen>) -> gst_ap
 fn frame(kind: MediaKind, sample: &gst::Sample, decoded_at: Instant) -> Option<Frame> {
     let buffer = sample.buffer()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    // Stream time, because matroskademux may start with a segment that it replaces after one frame: their running times differ.
-    let pts = buffer.pts()?;
-    let start = signed(segment.to_stream_time_full(pts).or_else(|| segment.to_running_time_full(pts))?);
+    let start = signed(segment.to_running_time_full(buffer.pts()?)?);
     let caps = sample.caps()?;
     let (length, content) = match kind {
         MediaKind::Video => (None, picture(caps, buffer)?),

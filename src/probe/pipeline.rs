@@ -125,7 +125,9 @@ impl Decoding {
         let (done, wait) = sync_channel::<()>(1);
         let stopping = std::thread::Builder::new().name("probe-stop".into()).spawn(move || {
             // What `attach` locked ends with the rest.
-            pipeline.children().iter().for_each(|element| drop(element.set_locked_state(false)));
+            for element in pipeline.children() {
+                element.set_locked_state(false);
+            }
             if pipeline.set_state(gst::State::Null).is_err() {
                 tracing::debug!("the probe's pipeline did not stop cleanly");
             }
