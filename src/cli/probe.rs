@@ -64,8 +64,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         max_skew: options.max_skew.map(Duration::from_millis),
     };
     let (progress, on_progress) = watch::channel(Progress::default());
-    let probe_options =
-        ProbeOptions { duration: options.duration, timeout: options.timeout, progress: Some(progress) };
+    let probe_options = ProbeOptions { duration: options.duration, timeout: options.timeout, progress: Some(progress) };
     let stop = context.shutdown.token();
     let report = tokio::select! {
         report = probe::run(source, probe_options) => report.map_err(failure)?,
@@ -89,10 +88,9 @@ fn failure(error: ProbeError) -> Failure {
         | ProbeError::File { .. }
         | ProbeError::BadSdp { .. }
         | ProbeError::MissingElement { .. } => Exit::BadArguments,
-        ProbeError::Fetch { .. }
-        | ProbeError::Port { .. }
-        | ProbeError::NotPlayable { .. }
-        | ProbeError::Cancelled => Exit::FaultFound,
+        ProbeError::Fetch { .. } | ProbeError::Port { .. } | ProbeError::NotPlayable { .. } | ProbeError::Cancelled => {
+            Exit::FaultFound
+        }
         ProbeError::Gstreamer(_) => Exit::Internal,
     };
     Failure::new(exit, error)

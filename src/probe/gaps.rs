@@ -6,6 +6,9 @@ use crate::terms::MediaKind;
 
 /// A missing piece of sound longer than this is a gap; shorter ones are rounding of containers.
 const AUDIO_TOLERANCE: i64 = 20_000_000;
+/// Demuxers place the first buffer by guess (priming, a second segment when another track starts earlier): a jump of up to
+/// this much right after it is no loss.
+const START_TOLERANCE: i64 = 100_000_000;
 
 /// When one decoded buffer starts and how long it lasts, in nanoseconds of running time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub(super) struct Timeline {
 pub(super) fn read(kind: MediaKind, spans: &[Span]) -> Timeline {
     let interval = median_interval(spans);
     let mut timeline = Timeline { interval, ..Timeline::default() };
-    for pair in spans.windows(2) {
+    for (index, pair) in spans.windows(2).enumerate() {
         let (before, after) = (pair[0], pair[1]);
         if after.start < before.start {
             timeline.regressions += 1;
@@ -57,8 +60,9 @@ pub(super) fn read(kind: MediaKind, spans: &[Span]) -> Timeline {
             (MediaKind::Video, Some(interval)) => (before.start + interval, interval / 2),
             (MediaKind::Video, None) => continue,
         };
-        if after.start - from > allowed {
-            timeline.holes.push(Hole { start: from, length: after.start - from });
+        let length = after.start - from;
+        if length > if index == 0 { START_TOLERANCE.max(allowed) } else { allowed } {
+            timeline.holes.push(Hole { start: from, length });
         }
     }
     let first = spans.iter().map(|span| span.start).min().unwrap_or(0);
@@ -109,6 +113,14 @@ mod tests {
     fn missing_sound_is_a_gap_beyond_twenty_milliseconds_only() {
         let timeline = read(MediaKind::Audio, &sound(&[(0, 20), (20, 20), (59, 20), (79, 20), (120, 20)]));
         assert_eq!(timeline.holes, [Hole { start: 99 * MS, length: 21 * MS }]);
+    }
+
+    #[test]
+    fn a_jump_right_after_the_first_buffer_is_a_gap_only_when_it_is_long() {
+        assert_eq!(read(MediaKind::Audio, &sound(&[(0, 20), (66, 20), (86, 20)])).holes, []);
+        assert_eq!(read(MediaKind::Audio, &sound(&[(0, 20), (140, 20), (160, 20)])).holes.len(), 1);
+        assert_eq!(read(MediaKind::Video, &frames(&[0, 54, 87, 120])).holes, []);
+        assert_eq!(read(MediaKind::Video, &frames(&[0, 154, 187, 220])).holes.len(), 1);
     }
 
     #[test]

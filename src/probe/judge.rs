@@ -181,13 +181,15 @@ mod tests {
             (|report| report.streams[0].decode_errors = 2, "2 decode errors in video"),
             (
                 |report| {
-                    report.streams[0].gaps =
-                        Gaps { count: 1, total: 0.5, first: vec![Gap { at: 3.0, length: 0.5 }] };
+                    report.streams[0].gaps = Gaps { count: 1, total: 0.5, first: vec![Gap { at: 3.0, length: 0.5 }] };
                 },
                 "1 gaps in video, 0.500 s together, the first at 3.000 s for 0.500 s",
             ),
             (|report| report.streams[0].regressions = 1, "time runs backwards 1 times in video"),
-            (|report| report.skew.as_mut().unwrap().median_ms = -61.0, "sound and picture are -61 ms apart, more than 60 ms"),
+            (
+                |report| report.skew.as_mut().unwrap().median_ms = -61.0,
+                "sound and picture are -61 ms apart, more than 60 ms",
+            ),
             (|report| report.skew = None, "the skew cannot be measured: no flashes with beeps were found"),
         ];
         for (break_it, expected) in cases {

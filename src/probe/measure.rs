@@ -161,7 +161,11 @@ pub(super) fn first_frames(
             && (!wanted.audio || tracks.frames_of(MediaKind::Audio) >= ENOUGH_AUDIO)
     };
     let end = drive(&decoding, &mut tracks, &mut problems, cancel, |tracks| {
-        if is_enough(tracks) || started.elapsed() > timeout { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if is_enough(tracks) || started.elapsed() > timeout {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     problems.extend(decoding.ports.iter().filter_map(super::rtp::Port::silence));
     decoding.stop();

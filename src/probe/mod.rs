@@ -52,7 +52,6 @@ pub enum ProbeError {
         /// The path.
         path: PathBuf,
         /// The system's reason.
-        #[source]
         error: std::io::Error,
     },
     /// An SDP that could not be fetched.
@@ -61,7 +60,6 @@ pub enum ProbeError {
         /// From where.
         url: String,
         /// The HTTP client's reason.
-        #[source]
         error: reqwest::Error,
     },
     /// An SDP that describes nothing that can be received.
@@ -76,7 +74,6 @@ pub enum ProbeError {
         /// The port.
         port: u16,
         /// The system's reason.
-        #[source]
         error: std::io::Error,
     },
     /// GStreamer lacks something.

@@ -49,7 +49,7 @@ pub(super) enum Content {
     Sound {
         channels: u32,
         rate: u32,
-        /// Start (ns of running time) and RMS (0 to 1) of each window of a millisecond.
+        /// Start (ns) and RMS (0 to 1) of each window of a millisecond.
         levels: Vec<(i64, f32)>,
     },
 }
@@ -68,9 +68,9 @@ fn caps(kind: MediaKind) -> gst::Caps {
                 gst_video::VideoFormat::Gray8,
             ])
             .build(),
-        MediaKind::Audio => gst_audio::AudioCapsBuilder::new_interleaved()
-            .format(gst_audio::AudioFormat::F32le)
-            .build(),
+        MediaKind::Audio => {
+            gst_audio::AudioCapsBuilder::new_interleaved().format(gst_audio::AudioFormat::F32le).build()
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +42,9 @@ pub(super) struct Decoding {
 struct Parts {
     streams: AtomicUsize,
     decoders: Mutex<Vec<(glib::WeakRef<gst::Element>, Arc<Tally>)>>,
-    demuxers: Mutex<Vec<glib::WeakRef<gst::Element>>>,
+    demuxers: Mutex<Vec<&'static str>>,
+    /// WebM is Matroska with another document type, which only the type finder tells.
+    is_webm: Arc<AtomicBool>,
 }
 
 /// Makes an element, or names the package that brings it.
@@ -78,8 +80,8 @@ impl Decoding {
                 });
             }
             Input::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .map_err(|error| ProbeError::File { path: path.clone(), error })?;
+                let stream =
+                    UnixStream::connect(path).map_err(|error| ProbeError::File { path: path.clone(), error })?;
                 let source = element("fdsrc")?;
                 source.set_property("fd", stream.as_raw_fd());
                 pipeline.add(&source)?;
@@ -110,11 +112,9 @@ impl Decoding {
         if !self.ports.is_empty() {
             return Some("RTP".into());
         }
-        let demuxers = self.parts.demuxers.lock().ok()?;
-        let mut names: Vec<&str> =
-            demuxers.iter().filter_map(glib::WeakRef::upgrade).filter_map(|demuxer| container_name(&demuxer)).collect();
-        names.dedup();
-        (!names.is_empty()).then(|| names.join(" / "))
+        let names = self.parts.demuxers.lock().ok()?.join(" / ");
+        let is_webm = self.parts.is_webm.load(Ordering::Relaxed);
+        (!names.is_empty()).then(|| if is_webm { names.replace("Matroska", "WebM") } else { names })
     }
 
     /// Ends the pipeline. Returns within a few seconds even when an element hangs: then it is abandoned with its threads.
@@ -124,6 +124,10 @@ impl Decoding {
         drop(seen);
         let (done, wait) = sync_channel::<()>(1);
         let stopping = std::thread::Builder::new().name("probe-stop".into()).spawn(move || {
+            // What `attach` locked ends with the rest.
+            for element in pipeline.children() {
+                element.set_locked_state(false);
+            }
             if pipeline.set_state(gst::State::Null).is_err() {
                 tracing::debug!("the probe's pipeline did not stop cleanly");
             }
@@ -143,10 +147,18 @@ impl Parts {
             if let Ok(mut decoders) = self.decoders.lock() {
                 decoders.push((element.downgrade(), tally));
             }
-        } else if container_name(element).is_some()
-            && let Ok(mut demuxers) = self.demuxers.lock()
-        {
-            demuxers.push(element.downgrade());
+        } else if let (Some(name), Ok(mut demuxers)) = (container_name(element), self.demuxers.lock()) {
+            // HLS plugs a demuxer per variant and discontinuity.
+            if !demuxers.contains(&name) {
+                demuxers.push(name);
+            }
+        } else if element.factory().is_some_and(|factory| factory.name() == "typefind") {
+            let is_webm = Arc::clone(&self.is_webm);
+            element.connect("have-type", false, move |values| {
+                let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+                is_webm.fetch_or(caps.structure(0)?.name() == "video/webm", Ordering::Relaxed);
+                None
+            });
         }
     }
 
@@ -181,11 +193,7 @@ fn container_name(element: &gst::Element) -> Option<&'static str> {
         "hlsdemux" | "hlsdemux2" => "HLS",
         "tsdemux" => "MPEG-TS",
         "qtdemux" => "MP4",
-        "matroskademux" => {
-            let caps = element.static_pad("sink").and_then(|pad| pad.peer()?.current_caps());
-            let is_webm = caps.is_some_and(|caps| caps.structure(0).is_some_and(|first| first.name() == "video/webm"));
-            if is_webm { "WebM" } else { "Matroska" }
-        }
+        "matroskademux" => "Matroska",
         "rtspsrc" => "RTSP",
         "flvdemux" => "FLV",
         "oggdemux" => "Ogg",
@@ -250,7 +258,8 @@ fn end_stream(
         Some("audio/x-raw") => (MediaKind::Audio, "audioconvert"),
         // Subtitles and data: taken, so that they do not stop the rest.
         _ => {
-            let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build()?;
+            let sink =
+                gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build()?;
             return attach(pad, pipeline, &[sink]);
         }
     };
@@ -263,9 +272,11 @@ fn end_stream(
 fn attach(pad: &gst::Pad, pipeline: &gst::Pipeline, elements: &[gst::Element]) -> Result<(), ProbeError> {
     pipeline.add_many(elements)?;
     gst::Element::link_many(elements)?;
-    // From the end, so that nothing arrives at an element that is not ready.
+    // From the end, so that nothing arrives at an element that is not ready. They run already while other streams are still
+    // searched for: a stream that waits for a keyframe must not hold back the others.
     for element in elements.iter().rev() {
-        element.sync_state_with_parent()?;
+        element.set_locked_state(true);
+        element.set_state(gst::State::Playing).map_err(|error| ProbeError::Gstreamer(error.to_string()))?;
     }
     if let Some(sink) = elements.first().and_then(|first| first.static_pad("sink")) {
         pad.link(&sink).map_err(|error| ProbeError::Gstreamer(error.to_string()))?;

@@ -46,7 +46,7 @@ pub struct StreamReport {
     pub decode_error: Option<String>,
     /// From the start of the probe to this stream's first frame.
     pub first_frame: Option<f64>,
-    /// Running time of the first frame: differs from 0 when this stream starts later than the others.
+    /// Of its first frame: above 0 when it starts later than another stream.
     pub start: f64,
     /// From the start of the first frame to the end of the last one.
     pub duration: f64,

@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_moving_picture_does_not_flash() {
-        assert_eq!(flashes(5, 100.0, 0.0, |frame| if frame % 2 == 0 { 4.0 } else { -4.0 }), []);
-        assert_eq!(flashes(5, 100.0, 0.0, |frame| (frame % 30) as f32 / 10.0), []);
+        assert_eq!(flashes(5, 100.0, 0.0, |frame| if frame % 2 == 0 { 4.0 } else { -4.0 }), [0_i64; 0]);
+        assert_eq!(flashes(5, 100.0, 0.0, |frame| (frame % 30) as f32 / 10.0), [0_i64; 0]);
     }
 
     #[test]
@@ -198,10 +198,9 @@ mod tests {
 
     #[test]
     fn a_wobbling_beep_is_one_beep_and_steady_hum_is_none_after_it_was_learned() {
-        let found =
-            beeps(2, |ms| if ms % 1000 > 500 && ms % 1000 < 700 { 0.3 * ((ms % 5) as f32 / 4.0) } else { 0.0 });
+        let found = beeps(2, |ms| if ms % 1000 > 500 && ms % 1000 < 700 { 0.3 * ((ms % 5) as f32 / 4.0) } else { 0.0 });
         assert_eq!(found.len(), 2);
-        assert_eq!(beeps(3, |ms| 0.015 + 0.01 * (ms % 3000) as f32 / 3000.0), []);
+        assert_eq!(beeps(3, |ms| 0.015 + 0.01 * (ms % 3000) as f32 / 3000.0), [0_i64; 0]);
     }
 
     #[test]

@@ -55,9 +55,7 @@ impl FromStr for Source {
             }
             scheme if SCHEMES.contains(&scheme) => match Url::parse(text) {
                 Ok(_) => Ok(Self::Uri(text.to_owned())),
-                Err(error) => {
-                    Err(ProbeError::BadSource { source_text: text.to_owned(), reason: error.to_string() })
-                }
+                Err(error) => Err(ProbeError::BadSource { source_text: text.to_owned(), reason: error.to_string() }),
             },
             other => Err(ProbeError::BadSource {
                 source_text: text.to_owned(),
