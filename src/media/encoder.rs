@@ -7,6 +7,7 @@ use std::str::FromStr;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use tokio::sync::mpsc;
 
 use super::bus::BusEvent;
 use super::clock::MediaClock;
@@ -209,14 +210,13 @@ impl StreamEncoder {
         self.feed.pushed()
     }
 
-    /// Waits for the next event of the pipeline.
-    pub async fn next_event(&mut self) -> Option<BusEvent> {
-        self.pipeline.next_event().await
+    /// Hands the pipeline's events to its owner.
+    pub fn take_events(&mut self) -> mpsc::Receiver<BusEvent> {
+        self.pipeline.take_events()
     }
 
     /// Ends it in bounded time.
-    pub async fn stop(self) -> bool {
-        drop(self.feed);
+    pub async fn stop(&self) -> bool {
         self.pipeline.stop().await
     }
 }

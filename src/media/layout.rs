@@ -81,7 +81,7 @@ fn speaker(canvas: Size, count: usize) -> Vec<Rect> {
 }
 
 fn even(length: i32) -> i32 {
-    (length & !1).max(2)
+    length & !1
 }
 
 fn as_i32(count: usize) -> i32 {

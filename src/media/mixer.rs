@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use tokio::sync::mpsc;
 
 use super::MediaError;
 use super::bus::BusEvent;
@@ -143,13 +144,13 @@ impl Mixer {
         }
     }
 
-    /// Waits for the next event of the pipeline.
-    pub async fn next_event(&mut self) -> Option<BusEvent> {
-        self.pipeline.next_event().await
+    /// Hands the pipeline's events to its owner.
+    pub fn take_events(&mut self) -> mpsc::Receiver<BusEvent> {
+        self.pipeline.take_events()
     }
 
     /// Ends it in bounded time.
-    pub async fn stop(self) -> bool {
+    pub async fn stop(&self) -> bool {
         self.pipeline.stop().await
     }
 

@@ -78,13 +78,18 @@ impl LivePipeline {
         tokio::time::timeout(Duration::from_secs(1), fault).await.unwrap_or_else(|_| "no element said why".into())
     }
 
+    /// Hands the bus's events to somebody else, who then gets all of them.
+    pub fn take_events(&mut self) -> mpsc::Receiver<BusEvent> {
+        std::mem::replace(&mut self.events, mpsc::channel(1).1)
+    }
+
     /// Waits for the next event of the bus.
     pub async fn next_event(&mut self) -> Option<BusEvent> {
         self.events.recv().await
     }
 
     /// Goes to NULL in bounded time. Returns false when the pipeline would not stop and was abandoned.
-    pub async fn stop(self) -> bool {
+    pub async fn stop(&self) -> bool {
         let pipeline = self.pipeline.clone();
         let stopping = tokio::task::spawn_blocking(move || pipeline.set_state(gst::State::Null).is_ok());
         let stopped = matches!(tokio::time::timeout(STATE_CHANGE, stopping).await, Ok(Ok(true)));

@@ -2,11 +2,14 @@
 //!
 //! Based on `gstreamer_utils::StreamProducer`, with the settings that live stages need.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_utils::streamproducer::{ConsumerSettings, ProducerSettings};
 use gstreamer_utils::{ConsumptionLink, StreamProducer};
+use tokio::sync::Notify;
 
 use super::MediaError;
 
@@ -49,6 +52,19 @@ impl Producer {
             .add_consumer_with(appsrc, settings)
             .map_err(|error| MediaError::link(format!("{}: {error}", appsrc.name())))?;
         Ok(Feed(link))
+    }
+
+    /// Waits until something flows.
+    pub async fn first_buffer(&self) {
+        let arrived = Arc::new(Notify::new());
+        let notify = Arc::clone(&arrived);
+        if let Some(pad) = self.0.appsink().static_pad("sink") {
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                notify.notify_one();
+                gst::PadProbeReturn::Remove
+            });
+            arrived.notified().await;
+        }
     }
 
     /// The caps that flow, once they are known.

@@ -1,0 +1,119 @@
+//! The few facts of a session description (RFC 8866) that the connection itself needs.
+//!
+//! The webrtc crate parses descriptions for real; this reads what it does not tell us, and refuses what it should never
+//! see. Any text is accepted and none panics.
+
+use super::error::PeerError;
+use crate::terms::{Codec, MediaKind, PayloadType};
+
+/// The largest description that is read at all; browsers with many tracks stay far below it.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// A call has a handful of m-lines; each costs the connection memory and time.
+const MAX_SECTIONS: usize = 128;
+
+/// One `m=` section, audio or video.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Section {
+    pub(crate) kind: MediaKind,
+    pub(crate) mid: String,
+    /// Whether the description's author sends media in this section.
+    pub(crate) sends: bool,
+}
+
+/// Refuses descriptions that are too large, or have no or too many m-lines.
+pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
+    if sdp.len() > MAX_BYTES {
+        return Err(PeerError::DescriptionTooLarge { bytes: sdp.len(), limit: MAX_BYTES });
+    }
+    match sdp.lines().filter(|line| line.starts_with("m=")).count() {
+        0 => Err(PeerError::NoMedia),
+        sections if sections > MAX_SECTIONS => Err(PeerError::TooManySections { sections, limit: MAX_SECTIONS }),
+        _ => Ok(()),
+    }
+}
+
+/// The audio and video sections, without those that have no mid.
+pub(crate) fn sections(sdp: &str) -> Vec<Section> {
+    let mut session_sends = true;
+    let mut sections: Vec<Option<Section>> = Vec::new();
+    let mut rejected = false;
+    for line in sdp.lines().map(str::trim_end) {
+        if let Some(media) = line.strip_prefix("m=") {
+            let mut words = media.split(' ');
+            let kind = match words.next() {
+                Some("audio") => Some(MediaKind::Audio),
+                Some("video") => Some(MediaKind::Video),
+                _ => None,
+            };
+            rejected = words.next() == Some("0");
+            sections.push(kind.map(|kind| Section { kind, mid: String::new(), sends: session_sends && !rejected }));
+            continue;
+        }
+        let sends = match line {
+            "a=sendrecv" | "a=sendonly" => Some(true),
+            "a=recvonly" | "a=inactive" => Some(false),
+            _ => None,
+        };
+        match (sections.last_mut(), sends) {
+            (None, Some(sends)) => session_sends = sends,
+            (Some(Some(section)), Some(sends)) => section.sends = sends && !rejected,
+            (Some(Some(section)), None) => {
+                if let Some(mid) = line.strip_prefix("a=mid:") {
+                    mid.clone_into(&mut section.mid);
+                }
+            }
+            _ => {}
+        }
+    }
+    sections.into_iter().flatten().filter(|section| !section.mid.is_empty()).collect()
+}
+
+/// Which codec each payload type means, of the codecs that we know.
+pub(crate) fn payload_types(sdp: &str) -> Vec<(PayloadType, Codec)> {
+    sdp.lines()
+        .filter_map(|line| {
+            let (number, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+            let codec = Codec::from_encoding_name(encoding.split('/').next()?)?;
+            Some((PayloadType(number.parse().ok().filter(|number| *number < 128)?), codec))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_tell_who_sends() {
+        let cases: [(&str, &[(&str, bool)]); 7] = [
+            ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\n", &[("0", true)]),
+            ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=recvonly\r\n", &[("0", false)]),
+            ("v=0\r\nm=audio 9 X 111\r\na=mid:a\r\nm=video 9 X 96\r\na=inactive\r\na=mid:v\r\n", &[("a", true), ("v", false)]),
+            ("v=0\r\na=inactive\r\nm=audio 9 X 111\r\na=mid:0\r\n", &[("0", false)]),
+            ("v=0\r\nm=video 0 X 96\r\na=mid:0\r\na=sendrecv\r\n", &[("0", false)]),
+            ("v=0\r\nm=application 9 X webrtc-datachannel\r\na=mid:0\r\n", &[]),
+            ("m=\r\nm=video\r\na=mid:\r\na=sendonly\nm=audio 9\na=mid:x", &[("x", true)]),
+        ];
+        for (sdp, expected) in cases {
+            let found = sections(sdp);
+            let found: Vec<_> = found.iter().map(|section| (section.mid.as_str(), section.sends)).collect();
+            assert_eq!(found, expected, "{sdp}");
+        }
+    }
+
+    #[test]
+    fn payload_types_name_known_codecs() {
+        let sdp = "a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:200 VP9/90000\r\na=rtpmap:\r\na=rtpmap:x y\r\n";
+        assert_eq!(payload_types(sdp), [(PayloadType(96), Codec::Vp8), (PayloadType(111), Codec::Opus)]);
+    }
+
+    #[test]
+    fn what_is_too_large_or_has_no_media_is_refused() {
+        assert!(matches!(check(""), Err(PeerError::NoMedia)));
+        assert!(matches!(check("v=0\r\n"), Err(PeerError::NoMedia)));
+        assert!(matches!(check(&"m=audio\n".repeat(10_000)), Err(PeerError::TooManySections { sections: 10_000, .. })));
+        assert!(matches!(check(&"x".repeat(1 << 20)), Err(PeerError::DescriptionTooLarge { .. })));
+        assert!(check("m=audio 9 X 0").is_ok());
+    }
+}

@@ -1,0 +1,85 @@
+//! Counters of one connection, for reports and events.
+
+use std::time::Duration;
+
+use rtc::statistics::stats::ice_candidate_pair::RTCStatsIceCandidatePairState;
+use serde::Serialize;
+use webrtc::peer_connection::RTCStatsReport;
+
+use crate::terms::Ssrc;
+
+/// What a connection has counted since it began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PeerStats {
+    /// Round-trip time of the path in use, from ICE's keep-alives.
+    pub rtt: Option<Duration>,
+    /// One entry per stream that was received.
+    pub inbound: Vec<InboundStats>,
+    /// One entry per stream that was sent.
+    pub outbound: Vec<OutboundStats>,
+}
+
+/// What was counted of one inbound stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InboundStats {
+    /// The stream.
+    pub ssrc: Ssrc,
+    /// Packets that arrived, retransmissions included.
+    pub packets_received: u64,
+    /// Packets that were never seen (RFC 3550, section 6.4.1); duplicates can make it negative.
+    pub packets_lost: i64,
+    /// Payload bytes.
+    pub bytes_received: u64,
+    /// Interarrival jitter in seconds (RFC 3550, section 6.4.1).
+    pub jitter: f64,
+    /// Requests for retransmission that we sent.
+    pub nack_count: u32,
+    /// Requests for a keyframe that we sent.
+    pub pli_count: u32,
+}
+
+/// What was counted of one outbound stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutboundStats {
+    /// The stream.
+    pub ssrc: Ssrc,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Payload bytes.
+    pub bytes_sent: u64,
+    /// Requests for retransmission that we received.
+    pub nack_count: u32,
+}
+
+impl PeerStats {
+    pub(crate) fn read(report: &RTCStatsReport) -> Self {
+        let rtt = report
+            .candidate_pairs()
+            .filter(|pair| pair.nominated && pair.state == RTCStatsIceCandidatePairState::Succeeded)
+            .map(|pair| pair.current_round_trip_time)
+            .find(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let inbound = report.inbound_rtp_streams().map(|stream| {
+            let received = &stream.received_rtp_stream_stats;
+            InboundStats {
+                ssrc: Ssrc(received.rtp_stream_stats.ssrc),
+                packets_received: received.packets_received,
+                packets_lost: received.packets_lost,
+                bytes_received: stream.bytes_received,
+                jitter: received.jitter,
+                nack_count: stream.nack_count,
+                pli_count: stream.pli_count,
+            }
+        });
+        let outbound = report.outbound_rtp_streams().map(|stream| {
+            let sent = &stream.sent_rtp_stream_stats;
+            OutboundStats {
+                ssrc: Ssrc(sent.rtp_stream_stats.ssrc),
+                packets_sent: sent.packets_sent,
+                bytes_sent: sent.bytes_sent,
+                nack_count: stream.nack_count,
+            }
+        });
+        Self { rtt, inbound: inbound.collect(), outbound: outbound.collect() }
+    }
+}
