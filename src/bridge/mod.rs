@@ -1,1 +1,19 @@
-//! TODO
+//! One room: the only place where signaling, peer and media meet.
+//!
+//! [`run`] joins the room, receives everybody, mixes them, encodes the mix once and feeds the outputs until it is told to
+//! stop. What happens is told as [`Event`]s, which `roomcast bridge --json` prints as they are.
+
+mod config;
+mod error;
+mod events;
+mod mix;
+mod participant;
+mod reader;
+mod room;
+mod state;
+
+pub use config::BridgeConfig;
+pub use error::BridgeError;
+pub use events::{Event, Reason, Record, Summary};
+pub use room::run;
+pub use state::{ParticipantState, Snapshot};

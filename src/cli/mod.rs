@@ -7,6 +7,7 @@ mod probe;
 mod publish;
 mod serve;
 mod shutdown;
+mod status;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

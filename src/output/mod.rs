@@ -1,1 +1,22 @@
-//! TODO
+//! What leaves a bridge: RTP with an SDP file, HLS, recordings, MPEG-TS for many viewers.
+//!
+//! An output is a pipeline of its own on the bridge's clock, fed by the encoder's producers. It starts, fails, is tried
+//! again and stops alone. It is called ready only after roomcast has decoded its result as a player would.
+
+mod attached;
+mod error;
+mod file;
+mod hls;
+mod live_ts;
+pub mod players;
+mod rtp;
+mod sdp;
+pub mod spec;
+mod supervisor;
+mod tail;
+
+pub use error::OutputError;
+pub use players::Play;
+pub use spec::{OutputSpec, SpecError};
+pub use supervisor::{OutputEvent, OutputSummary, Outputs, Streams};
+pub use tail::Session;

@@ -1,1 +1,127 @@
-//! TODO
+//! The embedded server: rooms and pages.
+//!
+//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, and `http` has the pages.
+
+mod config;
+mod http;
+mod listen;
+mod mesh;
+mod mesh_reply;
+mod origin;
+mod pace;
+mod rooms;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
+pub use listen::ListenError;
+pub use origin::{AllowedOrigins, BadOrigin};
+
+/// How long open responses may take to end after everything else has ended.
+const LAST_RESPONSES: Duration = Duration::from_secs(1);
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+struct Shared {
+    rooms: rooms::Rooms,
+    limits: Arc<Limits>,
+    origins: Arc<AllowedOrigins>,
+    rtc_config: RtcConfig,
+    /// One permit per WebSocket.
+    connections: Arc<Semaphore>,
+    /// WebSockets and media streams, which outlive their requests.
+    streams: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    shown: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// The address it listens on; for a `unix:` address, the one on loopback which its own bridges use.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where browsers on this machine find it, like `http://127.0.0.1:8080`.
+    pub fn base_url(&self) -> &str {
+        &self.shown
+    }
+
+    /// Waits until it has ended, which it does when its token is cancelled: members are sent away with 1001, bridges have
+    /// finished their files.
+    pub async fn closed(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the server ended unexpectedly");
+        }
+    }
+}
+
+/// Starts a server and returns when it accepts connections.
+///
+/// # Errors
+/// When it cannot listen, or cannot make the private directory of its bridges.
+pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
+    let listening = listen::listen(&config.listen).await?;
+    let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
+    let tasks = JoinSet::new();
+    let shared = Shared {
+        rooms,
+        connections: Arc::new(Semaphore::new(config.limits.connections)),
+        limits: Arc::new(config.limits),
+        origins: Arc::new(config.origins),
+        rtc_config: config.rtc_config,
+        streams: TaskTracker::new(),
+        closing: cancel.clone(),
+    };
+    let (addr, shown) = (listening.addr, listening.base_url());
+    let router = http::router(shared.clone());
+    let owner = tokio::spawn(room_owner);
+    let task = tokio::spawn(async move {
+        run(listening, router, shared, tasks, cancel).await;
+        owner.abort();
+    });
+    Ok(Server { addr, shown, task })
+}
+
+/// Serves until the token is cancelled, then ends in order: streams, bridges, listeners.
+async fn run(
+    listening: listen::Listening,
+    router: Router,
+    shared: Shared,
+    mut bridges: JoinSet<()>,
+    cancel: CancellationToken,
+) {
+    // The listeners outlive the farewell, so that /healthz can say that we are closing.
+    let stop_listening = CancellationToken::new();
+    let mut listeners = listening.serve(&router, &stop_listening);
+    cancel.cancelled().await;
+    shared.streams.close();
+    if timeout(shared.limits.close + LAST_RESPONSES, shared.streams.wait()).await.is_err() {
+        tracing::warn!("some streams did not end in time");
+    }
+    while let Some(ended) = bridges.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the supervision of bridges ended unexpectedly");
+        }
+    }
+    stop_listening.cancel();
+    let last = async { while listeners.join_next().await.is_some() {} };
+    if timeout(LAST_RESPONSES, last).await.is_err() {
+        tracing::debug!("some responses did not end in time");
+    }
+}

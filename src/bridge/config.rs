@@ -1,0 +1,139 @@
+//! What a bridge is to do, checked before the room is joined.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::BridgeError;
+use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
+use crate::media::layout::{Layout, Size};
+use crate::media::mixer::Canvas;
+use crate::media::{self};
+use crate::output::OutputSpec;
+use crate::signaling::RoomUrl;
+use crate::terms::{Codec, IceServer};
+
+/// What a bridge is to do.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    /// The room to join.
+    pub room: RoomUrl,
+    /// Where the mix goes.
+    pub outputs: Vec<OutputSpec>,
+    /// Size and rate of the mix.
+    pub canvas: Canvas,
+    /// How participants share the canvas.
+    pub layout: Layout,
+    /// Which H.264 encoder.
+    pub encoder: EncoderChoice,
+    /// Bits per second of video.
+    pub video_bitrate: u32,
+    /// Bits per second of sound.
+    pub audio_bitrate: u32,
+    /// Speed against quality, in x264's words.
+    pub preset: String,
+    /// Seconds from one keyframe to the next.
+    pub gop: f64,
+    /// The codecs to offer, most wanted first.
+    pub codecs: Vec<Codec>,
+    /// How long a lost packet may take to arrive again.
+    pub jitter_latency: Duration,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// End when nobody else was in the room for this time.
+    pub exit_when_empty: Option<Duration>,
+    /// How long outputs may take to write their end.
+    pub stop_timeout: Duration,
+    /// STUN and TURN servers, besides those which the room gives.
+    pub ice_servers: Vec<IceServer>,
+    /// Local addresses for media; chosen by the room's address when empty.
+    pub ice_addresses: Vec<IpAddr>,
+    /// The `Origin` header for the room's server.
+    pub origin: Option<String>,
+}
+
+impl BridgeConfig {
+    /// The defaults of `roomcast bridge` for a room and its outputs.
+    pub fn new(room: RoomUrl, outputs: Vec<OutputSpec>) -> Self {
+        Self {
+            room,
+            outputs,
+            canvas: Canvas { size: Size { width: 1280, height: 720 }, fps: 30 },
+            layout: Layout::Grid,
+            encoder: EncoderChoice::Auto,
+            video_bitrate: 2_000_000,
+            audio_bitrate: 128_000,
+            preset: "superfast".into(),
+            gop: 2.0,
+            codecs: Codec::ALL.to_vec(),
+            jitter_latency: Duration::from_millis(200),
+            duration: None,
+            exit_when_empty: None,
+            stop_timeout: Duration::from_secs(10),
+            ice_servers: Vec::new(),
+            ice_addresses: Vec::new(),
+            origin: None,
+        }
+    }
+
+    /// Checks everything that can be known before joining, and finds the encoder.
+    pub(crate) fn check(&self) -> Result<Checked, BridgeError> {
+        media::elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
+        let Canvas { size: Size { width, height }, fps } = self.canvas;
+        if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) || width % 2 == 1 || height % 2 == 1 {
+            return Err(BridgeError::Config(format!(
+                "--size {width}x{height}: use even numbers from 16x16 to 7680x4320, for example 1280x720"
+            )));
+        }
+        if !(1..=120).contains(&fps) {
+            return Err(BridgeError::Config(format!("--fps {fps}: use 1 to 120")));
+        }
+        if !(0.1..=60.0).contains(&self.gop) {
+            return Err(BridgeError::Config(format!("--gop {}: use 0.1 to 60 seconds", self.gop)));
+        }
+        if self.outputs.is_empty() {
+            return Err(BridgeError::Config("there is no output: add -o call.mkv, for example".into()));
+        }
+        let mut claimed = HashMap::new();
+        for spec in &self.outputs {
+            for claim in spec.claims() {
+                if let Some(other) = claimed.insert(claim.clone(), spec) {
+                    return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
+                }
+            }
+            spec.check()?;
+        }
+        let wants_h264 = self.outputs.iter().any(|spec| !spec.is_webm());
+        let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };
+        let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
+        for kind in [crate::terms::MediaKind::Audio, crate::terms::MediaKind::Video] {
+            if !codecs.iter().any(|codec| codec.kind() == kind) {
+                return Err(BridgeError::Config(format!(
+                    "this GStreamer can decode none of the {kind} codecs asked for: `roomcast doctor` says what to install"
+                )));
+            }
+        }
+        Ok(Checked { encoder, codecs })
+    }
+
+    pub(crate) fn encoder_settings(&self) -> EncoderSettings {
+        // Between 1 and 7200 by the checks above.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+        let keyframe_distance = (self.gop * f64::from(self.canvas.fps)).round().max(1.0) as u32;
+        EncoderSettings {
+            video_bitrate: self.video_bitrate,
+            audio_bitrate: self.audio_bitrate,
+            keyframe_distance,
+            preset: self.preset.clone(),
+        }
+    }
+}
+
+/// What [`BridgeConfig::check`] found out.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    /// The encoder, when an output needs H.264.
+    pub(crate) encoder: Option<VideoEncoder>,
+    /// The codecs that this machine can decode, in the order asked for.
+    pub(crate) codecs: Vec<Codec>,
+}

@@ -1,0 +1,169 @@
+//! What a bridge tells the world. The JSON form is a contract: names in snake_case, times in RFC 3339, durations in
+//! seconds.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::state::Snapshot;
+use crate::output::{OutputSummary, Play};
+use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
+
+/// One event with the moment at which it happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl From<Event> for Record {
+    fn from(event: Event) -> Self {
+        Self { time: Timestamp::now(), event }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// We are in the room.
+    Joined {
+        /// The room.
+        room: String,
+        /// Our id.
+        me: ParticipantId,
+    },
+    /// Somebody else is in the room.
+    ParticipantJoined {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// The first packet of a track came.
+    TrackStarted {
+        /// Whose.
+        participant: ParticipantId,
+        /// Sound or picture.
+        kind: MediaKind,
+        /// Its codec.
+        codec: Codec,
+        /// Its stream.
+        ssrc: Ssrc,
+    },
+    /// Nothing came for two seconds: the camera is off, or the network is down.
+    TrackStalled {
+        /// Whose.
+        participant: ParticipantId,
+        /// Sound or picture.
+        kind: MediaKind,
+    },
+    /// It goes on.
+    TrackResumed {
+        /// Whose.
+        participant: ParticipantId,
+        /// Sound or picture.
+        kind: MediaKind,
+    },
+    /// Somebody left, or was dropped.
+    ParticipantLeft {
+        /// Who.
+        participant: ParticipantId,
+        /// Why.
+        reason: String,
+    },
+    /// An output plays: roomcast has decoded it as a player would.
+    OutputReady {
+        /// As it was asked for.
+        output: String,
+        /// The commands to paste.
+        play: Play,
+    },
+    /// An output failed.
+    OutputFailed {
+        /// As it was asked for.
+        output: String,
+        /// Why.
+        error: String,
+        /// Seconds until it is tried again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_in: Option<f64>,
+    },
+    /// Something is being reached again.
+    Reconnecting {
+        /// The signaling server, or a participant.
+        what: String,
+        /// Counts from 1.
+        attempt: u32,
+        /// Seconds until the attempt.
+        retry_in: f64,
+        /// What went wrong.
+        reason: String,
+    },
+    /// How it goes, every five seconds.
+    Stats(Snapshot),
+    /// The end.
+    Stopped {
+        /// Why.
+        reason: Reason,
+        /// What there was.
+        summary: Summary,
+    },
+}
+
+/// Why a bridge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A signal, or the owner's wish.
+    Asked,
+    /// `--duration` is over.
+    Duration,
+    /// Nobody was in the room for `--exit-when-empty`.
+    Empty,
+    /// The room is gone for good.
+    RoomLost,
+    /// The mixer or an encoder failed.
+    Failed,
+}
+
+/// What a whole run was like: also the content of `--report`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The room.
+    pub room: String,
+    /// When the room was joined.
+    pub started: Timestamp,
+    /// Seconds from then to the end.
+    pub duration: f64,
+    /// How many different participants there were.
+    pub participants: usize,
+    /// Pictures put out by the mixer.
+    pub frames: u64,
+    /// Pictures that came too fast for the encoder.
+    pub frames_dropped: u64,
+    /// How each output ended.
+    pub outputs: Vec<OutputSummary>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_flat_json_objects_with_their_name_and_time() {
+        let record = Record {
+            time: "2026-01-02T03:04:05Z".parse().unwrap(),
+            event: Event::TrackStarted {
+                participant: ParticipantId::new("a"),
+                kind: MediaKind::Video,
+                codec: Codec::Vp8,
+                ssrc: Ssrc(7),
+            },
+        };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"time":"2026-01-02T03:04:05Z","event":"track_started","participant":"a","kind":"video","codec":"vp8","ssrc":7}"#
+        );
+    }
+}

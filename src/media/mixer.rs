@@ -1,0 +1,235 @@
+//! The canvas: every participant's picture on one, every voice in one, always live.
+//!
+//! Compositor and audiomixer run with `force-live`: they put out a picture and a piece of sound at each tick of the
+//! clock whether or not anybody sends. A participant who pauses, mutes or vanishes leaves a last picture, black or
+//! silence, never a stall. The bridge calls this from blocking threads; outputs never see it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use tokio::sync::mpsc;
+
+use super::MediaError;
+use super::bus::BusEvent;
+use super::clock::MediaClock;
+use super::decode::RAW_AUDIO;
+use super::layout::{Rect, Size};
+use super::pipeline::{LivePipeline, make};
+use super::producer::{Feed, Patience, Producer, appsink};
+use crate::terms::MediaKind;
+
+/// What a picture may be late behind its timestamp. Sound has the jitter buffer's whole budget; a picture that is later
+/// than this is shown one tick later instead of delaying the mix for everybody.
+const VIDEO_LATENESS: gst::ClockTime = gst::ClockTime::from_mseconds(60);
+
+/// How long the sound mixer waits beyond its inputs' own latency.
+const AUDIO_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(50);
+
+/// The fixed form of the canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    /// Size in pixels.
+    pub size: Size,
+    /// Pictures per second.
+    pub fps: i32,
+}
+
+/// The running mix of one room.
+#[derive(Debug)]
+pub struct Mixer {
+    pipeline: LivePipeline,
+    compositor: gst::Element,
+    audiomixer: gst::Element,
+    canvas: Canvas,
+    video: Producer,
+    audio: Producer,
+}
+
+/// One participant's picture or voice in the mix.
+#[derive(Debug)]
+pub struct MixerInput {
+    kind: MediaKind,
+    feed: Feed,
+    bin: gst::Bin,
+    pad: gst::Pad,
+}
+
+impl Mixer {
+    /// Builds the canvas. `jitter` is the budget of the ingests that will be attached.
+    pub fn new(clock: &MediaClock, canvas: Canvas, jitter: std::time::Duration) -> Result<Self, MediaError> {
+        let pipeline = gst::Pipeline::with_name("mixer");
+        let compositor = live("compositor", VIDEO_LATENESS, gst::ClockTime::ZERO)?;
+        compositor.set_property_from_str("background", "black");
+        let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
+        let audiomixer = live("audiomixer", jitter, AUDIO_LATENCY)?;
+        let (width, height, fps) = (canvas.size.width, canvas.size.height, canvas.fps);
+        let video_caps =
+            format!("video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1");
+        let video = chain(&pipeline, &compositor, &video_caps, "video")?;
+        let audio = chain(&pipeline, &audiomixer, RAW_AUDIO, "audio")?;
+        for mixer in [&compositor, &audiomixer] {
+            // Never linked: when the last input leaves an aggregator without pads, it would start again from zero.
+            mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no idle pad"))?;
+        }
+        if let Some(pad) = compositor.static_pad("src") {
+            never_go_back(&pad);
+        }
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, compositor, audiomixer, canvas, video, audio })
+    }
+
+    /// Starts to put out black and silence.
+    pub async fn play(&mut self) -> Result<(), MediaError> {
+        self.pipeline.play().await
+    }
+
+    /// The mixed picture (`video/x-raw`, I420) or sound (S16LE, 48 kHz, stereo).
+    pub fn producer(&self, kind: MediaKind) -> &Producer {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
+
+    /// Takes a raw stream into the mix; a picture stays hidden until it is placed. Takes a few milliseconds.
+    pub fn attach(&self, kind: MediaKind, producer: &Producer) -> Result<MixerInput, MediaError> {
+        let mixer = self.mixer(kind);
+        let bin = gst::Bin::new();
+        let appsrc = gst_app::AppSrc::builder().name("source").build();
+        let add = |element: &gst::Element| bin.add(element).map_err(|error| MediaError::link(error.to_string()));
+        add(appsrc.upcast_ref())?;
+        // A thread of its own for each input: the compositor never waits for a slow branch.
+        let queue = make("queue")?;
+        add(&queue)?;
+        queue.set_property("max-size-buffers", 3u32);
+        queue.set_property("max-size-bytes", 0u32);
+        queue.set_property("max-size-time", 0u64);
+        appsrc.link(&queue).map_err(|error| MediaError::link(error.to_string()))?;
+        let end = queue.static_pad("src").ok_or_else(|| MediaError::link("the queue has no source pad"))?;
+        let ghost = gst::GhostPad::with_target(&end).map_err(|error| MediaError::link(error.to_string()))?;
+        bin.add_pad(&ghost).map_err(|error| MediaError::link(error.to_string()))?;
+        if kind == MediaKind::Video {
+            answer_latency(&ghost, VIDEO_LATENESS);
+            // The compositor shows a picture in the tick that its start falls into, on average half a tick early.
+            ghost.set_offset(500_000_000 / i64::from(self.canvas.fps));
+        }
+        let feed = producer.feed(&appsrc, Patience::Stage)?;
+        self.pipeline.pipeline().add(&bin).map_err(|error| MediaError::link(error.to_string()))?;
+        let pad =
+            mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no more pads"))?;
+        if kind == MediaKind::Video {
+            pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
+            pad.set_property("alpha", 0f64);
+        }
+        ghost.link(&pad).map_err(|error| MediaError::link(format!("{kind} into the mixer: {error}")))?;
+        bin.sync_state_with_parent().map_err(|error| MediaError::link(error.to_string()))?;
+        Ok(MixerInput { kind, feed, bin, pad })
+    }
+
+    /// Takes a stream out of the mix. Takes a few milliseconds.
+    pub fn detach(&self, input: MixerInput) {
+        let MixerInput { kind, feed, bin, pad } = input;
+        drop(feed);
+        self.mixer(kind).release_request_pad(&pad);
+        if bin.set_state(gst::State::Null).is_err() || self.pipeline.pipeline().remove(&bin).is_err() {
+            tracing::warn!(%kind, "an input of the mixer could not be removed");
+        }
+    }
+
+    /// Asks every element anew how late it is; to be called after something was attached.
+    pub fn recalculate_latency(&self) {
+        if self.pipeline.pipeline().recalculate_latency().is_err() {
+            tracing::debug!("the mixer's latency could not be recalculated");
+        }
+    }
+
+    /// Hands the pipeline's events to its owner.
+    pub fn take_events(&mut self) -> mpsc::Receiver<BusEvent> {
+        self.pipeline.take_events()
+    }
+
+    /// Ends it in bounded time.
+    pub async fn stop(&self) -> bool {
+        self.pipeline.stop().await
+    }
+
+    fn mixer(&self, kind: MediaKind) -> &gst::Element {
+        match kind {
+            MediaKind::Audio => &self.audiomixer,
+            MediaKind::Video => &self.compositor,
+        }
+    }
+}
+
+impl MixerInput {
+    /// Puts a picture at its place on the canvas, or hides it.
+    pub fn place(&self, place: Option<Rect>) {
+        if self.kind == MediaKind::Audio {
+            return;
+        }
+        if let Some(rect) = place {
+            self.pad.set_property("xpos", rect.x);
+            self.pad.set_property("ypos", rect.y);
+            self.pad.set_property("width", rect.width);
+            self.pad.set_property("height", rect.height);
+        }
+        self.pad.set_property("alpha", if place.is_some() { 1f64 } else { 0f64 });
+    }
+
+    /// Buffers lost because the mixer was too slow.
+    pub fn dropped(&self) -> u64 {
+        self.feed.dropped()
+    }
+}
+
+fn live(factory: &str, upstream: gst::ClockTime, latency: gst::ClockTime) -> Result<gst::Element, MediaError> {
+    gst::ElementFactory::make(factory)
+        .property("force-live", true)
+        .property("ignore-inactive-pads", true)
+        .property("min-upstream-latency", upstream)
+        .property("latency", latency)
+        // `first` would put out nothing until somebody joins.
+        .property_from_str("start-time-selection", "zero")
+        .build()
+        .map_err(|error| MediaError::Element { element: factory.to_owned(), reason: error.to_string() })
+}
+
+/// Links a mixer through fixed caps to a producer, and adds all of it to the pipeline.
+fn chain(pipeline: &gst::Pipeline, mixer: &gst::Element, caps: &str, name: &str) -> Result<Producer, MediaError> {
+    let filter = make("capsfilter")?;
+    filter.set_property_from_str("caps", caps);
+    let sink = appsink(name);
+    let elements = [mixer, &filter, sink.upcast_ref()];
+    pipeline.add_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
+    gst::Element::link_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
+    Ok(Producer::new(&sink))
+}
+
+/// Answers latency queries for one branch: without it, one participant who stops video would raise the whole mix's
+/// latency to that participant's jitter budget.
+fn answer_latency(pad: &gst::GhostPad, latency: gst::ClockTime) {
+    pad.add_probe(gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL, move |_, info| {
+        if let Some(query) = info.query_mut()
+            && let gst::QueryViewMut::Latency(answer) = query.view_mut()
+        {
+            answer.set(true, latency, gst::ClockTime::NONE);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Drops a picture whose time lies before the last one: the first input makes the compositor put out one at zero.
+fn never_go_back(pad: &gst::Pad) {
+    let last = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(time) = info.buffer().and_then(|buffer| buffer.pts()).map(gst::ClockTime::nseconds) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        if time < last.load(Ordering::Relaxed) {
+            return gst::PadProbeReturn::Drop;
+        }
+        last.store(time, Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+}

@@ -1,0 +1,109 @@
+//! One GStreamer pipeline with an owner: started, watched and stopped in bounded time.
+//!
+//! Changing a pipeline's state can block for as long as a device or a peer blocks. Therefore every change runs on a
+//! blocking thread with a time limit, and a pipeline that would not stop is abandoned and counted, never used again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use tokio::sync::mpsc;
+
+use super::MediaError;
+use super::bus::{self, BusEvent, BusWatch};
+use super::clock::MediaClock;
+
+/// How long a change of state may take.
+const STATE_CHANGE: Duration = Duration::from_secs(5);
+
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many pipelines of this process would not stop in time.
+pub fn abandoned() -> usize {
+    ABANDONED.load(Ordering::Relaxed)
+}
+
+/// A pipeline on the bridge's clock.
+#[derive(Debug)]
+pub struct LivePipeline {
+    pipeline: gst::Pipeline,
+    events: mpsc::Receiver<BusEvent>,
+    _watch: BusWatch,
+}
+
+impl LivePipeline {
+    /// Takes a pipeline in state NULL and puts it on `clock`.
+    pub fn new(pipeline: gst::Pipeline, clock: &MediaClock) -> Result<Self, MediaError> {
+        clock.apply(&pipeline);
+        let (watch, events) =
+            bus::watch(&pipeline).map_err(|error| MediaError::link(format!("no thread for the bus: {error}")))?;
+        Ok(Self { pipeline, events, _watch: watch })
+    }
+
+    /// The pipeline itself.
+    pub fn pipeline(&self) -> &gst::Pipeline {
+        &self.pipeline
+    }
+
+    /// An element of the pipeline by the name that its text or builder gave it.
+    pub fn element(&self, name: &str) -> Result<gst::Element, MediaError> {
+        self.pipeline
+            .by_name(name)
+            .ok_or_else(|| MediaError::link(format!("{} has no element named `{name}`", self.pipeline.name())))
+    }
+
+    /// Goes to PLAYING in bounded time. A pipeline that fails must still be stopped.
+    pub async fn play(&mut self) -> Result<(), MediaError> {
+        let pipeline = self.pipeline.clone();
+        let playing = tokio::task::spawn_blocking(move || pipeline.set_state(gst::State::Playing).is_ok());
+        let reason = match tokio::time::timeout(STATE_CHANGE, playing).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(_) => self.first_fault().await,
+            Err(_) => format!("no answer in {STATE_CHANGE:?}"),
+        };
+        Err(MediaError::State { pipeline: self.pipeline.name().to_string(), state: "PLAYING", reason })
+    }
+
+    /// The words of the element that failed: the bus thread needs a moment to hand them over.
+    async fn first_fault(&mut self) -> String {
+        let fault = async {
+            while let Some(event) = self.events.recv().await {
+                if let BusEvent::Error(fault) = event {
+                    return fault.to_string();
+                }
+            }
+            String::new()
+        };
+        tokio::time::timeout(Duration::from_secs(1), fault).await.unwrap_or_else(|_| "no element said why".into())
+    }
+
+    /// Hands the bus's events to somebody else, who then gets all of them.
+    pub fn take_events(&mut self) -> mpsc::Receiver<BusEvent> {
+        std::mem::replace(&mut self.events, mpsc::channel(1).1)
+    }
+
+    /// Waits for the next event of the bus.
+    pub async fn next_event(&mut self) -> Option<BusEvent> {
+        self.events.recv().await
+    }
+
+    /// Goes to NULL in bounded time. Returns false when the pipeline would not stop and was abandoned.
+    pub async fn stop(&self) -> bool {
+        let pipeline = self.pipeline.clone();
+        let stopping = tokio::task::spawn_blocking(move || pipeline.set_state(gst::State::Null).is_ok());
+        let stopped = matches!(tokio::time::timeout(STATE_CHANGE, stopping).await, Ok(Ok(true)));
+        if !stopped {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(pipeline = %self.pipeline.name(), "would not stop in {STATE_CHANGE:?}: abandoned");
+        }
+        stopped
+    }
+}
+
+/// Makes an element, or says which one is missing.
+pub(crate) fn make(factory: &str) -> Result<gst::Element, MediaError> {
+    gst::ElementFactory::make(factory)
+        .build()
+        .map_err(|error| MediaError::Element { element: factory.to_owned(), reason: error.to_string() })
+}

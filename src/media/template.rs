@@ -1,0 +1,154 @@
+//! Pipeline texts from `pipelines/`: read, checked and built.
+//!
+//! A pipeline text can write any file and open any socket. So only elements on the allow list are built, and locations,
+//! hosts and ports are never pasted into a text: they are set as properties afterwards.
+
+use gst::prelude::*;
+use gstreamer as gst;
+use rust_embed::RustEmbed;
+
+use super::MediaError;
+
+#[derive(RustEmbed)]
+#[folder = "pipelines/"]
+#[include = "*.launch"]
+struct Texts;
+
+/// The elements that a template may use.
+const ALLOWED: &[&str] = &[
+    "aacparse",
+    "appsink",
+    "appsrc",
+    "audioconvert",
+    "audioresample",
+    "avenc_aac",
+    "capsfilter",
+    "fdkaacenc",
+    "filesink",
+    "filesrc",
+    "h264parse",
+    "hlssink2",
+    "identity",
+    "isofmp4mux",
+    "matroskademux",
+    "matroskamux",
+    "mp4mux",
+    "mpegtsmux",
+    "nvh264enc",
+    "openh264enc",
+    "opusenc",
+    "opusparse",
+    "qtdemux",
+    "queue",
+    "rtpbin",
+    "rtph264pay",
+    "rtpmp4gpay",
+    "udpsink",
+    "v4l2h264enc",
+    "vah264enc",
+    "vaapih264enc",
+    "videoconvert",
+    "videoconvertscale",
+    "voaacenc",
+    "vp8enc",
+    "webmmux",
+    "x264enc",
+];
+
+/// Why a template was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// There is no such template.
+    #[error("there is no pipeline template `{0}`")]
+    Unknown(String),
+    /// An element that templates may not use.
+    #[error("pipelines/{template}.launch, line {line}: the element `{element}` is not allowed in a template")]
+    NotAllowed {
+        /// The template's name.
+        template: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// The element.
+        element: String,
+    },
+    /// GStreamer does not understand it, or an element is missing.
+    #[error("pipelines/{template}.launch: {reason}")]
+    Parse {
+        /// The template's name.
+        template: String,
+        /// GStreamer's words.
+        reason: String,
+    },
+}
+
+/// Builds the pipeline of `pipelines/{template}.launch`, called `name` on its bus.
+pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
+    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
+    let text = String::from_utf8_lossy(&text.data);
+    check(template, &text)?;
+    let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
+    let mut context = gst::ParseContext::new();
+    let element = gst::parse::launch_full(&strip_comments(&text), Some(&mut context), gst::ParseFlags::FATAL_ERRORS)
+        .map_err(|error| match context.missing_elements().first() {
+            Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
+            None => parse_error(error.to_string()).into(),
+        })?;
+    let pipeline =
+        element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
+    pipeline.set_property("name", name);
+    Ok(pipeline)
+}
+
+fn strip_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join(" ")
+}
+
+/// Refuses every element that is not on the allow list.
+fn check(template: &str, text: &str) -> Result<(), TemplateError> {
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#')) {
+        if let Some(element) = elements(line).find(|element| !ALLOWED.contains(element)) {
+            return Err(TemplateError::NotAllowed {
+                template: template.to_owned(),
+                line: index + 1,
+                element: element.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The words of a line that name an element: not a link, a property, a reference to a named element or caps.
+fn elements(line: &str) -> impl Iterator<Item = &str> {
+    line.split_whitespace().filter(|word| *word != "!" && !word.contains(['=', '.', '/']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_passes_the_allow_list() {
+        let mut count = 0;
+        for path in Texts::iter() {
+            let text = Texts::get(&path).unwrap();
+            check(&path, &String::from_utf8_lossy(&text.data)).unwrap();
+            count += 1;
+        }
+        assert!(count > 5, "the templates are embedded");
+    }
+
+    #[test]
+    fn an_element_that_is_not_allowed_is_named_with_its_line() {
+        let error = check("x", "# filesrc is fine\nappsrc name=video !\n  souphttpsrc ! fakesink").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "pipelines/x.launch, line 3: the element `souphttpsrc` is not allowed in a template"
+        );
+    }
+
+    #[test]
+    fn properties_references_and_caps_are_not_taken_for_elements() {
+        let line = "appsrc name=video ! rtpbin.send_rtp_sink_0 rtpbin. ! video/x-h264,alignment=au ! queue";
+        assert_eq!(elements(line).collect::<Vec<_>>(), ["appsrc", "queue"]);
+    }
+}

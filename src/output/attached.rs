@@ -1,0 +1,119 @@
+//! One output's pipeline while it runs: fed by encoded streams, finished by an end of stream of its own.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use gst::prelude::*;
+
+use super::OutputError;
+use crate::media::bus::BusEvent;
+use crate::media::clock::MediaClock;
+use crate::media::pipeline::LivePipeline;
+use crate::media::producer::{Feed, Patience, Producer};
+use crate::media::{MediaError, template};
+
+/// How long muxers and sinks may take to write what they hold.
+const END_OF_STREAM: Duration = Duration::from_secs(5);
+
+/// A running output pipeline.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    live: LivePipeline,
+    feeds: Vec<Feed>,
+}
+
+impl Attached {
+    /// Builds `pipelines/{template}.launch` and links its ends `video` and `audio` to the streams.
+    pub(crate) fn build(
+        template: &str,
+        name: &str,
+        clock: &MediaClock,
+        video: &Producer,
+        audio: &Producer,
+    ) -> Result<Self, OutputError> {
+        let live = LivePipeline::new(template::build(template, name)?, clock)?;
+        let feed = |end: &str, producer: &Producer| {
+            let appsrc = live
+                .element(end)?
+                .downcast::<gst_app::AppSrc>()
+                .map_err(|_| MediaError::Link(format!("pipelines/{template}.launch: `{end}` is not an appsrc")))?;
+            producer.feed(&appsrc, Patience::Output)
+        };
+        let feeds = vec![feed("video", video)?, feed("audio", audio)?];
+        Ok(Self { live, feeds })
+    }
+
+    pub(crate) fn pipeline(&self) -> &gst::Pipeline {
+        self.live.pipeline()
+    }
+
+    pub(crate) fn element(&self, name: &str) -> Result<gst::Element, OutputError> {
+        Ok(self.live.element(name)?)
+    }
+
+    pub(crate) async fn play(&mut self) -> Result<(), OutputError> {
+        Ok(self.live.play().await?)
+    }
+
+    pub(crate) async fn next_event(&mut self) -> Option<BusEvent> {
+        self.live.next_event().await
+    }
+
+    /// Access units handed to the output, and those it was too slow for.
+    pub(crate) fn counters(&self) -> (u64, u64) {
+        (self.feeds.iter().map(Feed::pushed).sum(), self.feeds.iter().map(Feed::dropped).sum())
+    }
+
+    /// Lets the output write its end, then stops it. Fails when the end could not be written.
+    pub(crate) async fn finish(mut self) -> Result<(), OutputError> {
+        for feed in std::mem::take(&mut self.feeds) {
+            feed.end();
+        }
+        let end = async {
+            loop {
+                match self.live.next_event().await {
+                    Some(BusEvent::Eos) => return Ok(()),
+                    Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(%fault, "while the output ended"),
+                    None => return Err(OutputError::Ended),
+                }
+            }
+        };
+        let ended = tokio::time::timeout(END_OF_STREAM, end).await.unwrap_or_else(|_| {
+            Err(OutputError::NotReady { what: "the end of the stream was not written".into(), waited: END_OF_STREAM })
+        });
+        self.live.stop().await;
+        ended
+    }
+
+    /// Stops without an end: the output has failed.
+    pub(crate) async fn abandon(mut self) {
+        self.feeds.clear();
+        self.live.stop().await;
+    }
+}
+
+/// Waits until `ready` gives a value, looking each time when `pad`'s caps change.
+pub(crate) async fn when_caps_are_known<T>(pads: &[gst::Pad], ready: impl Fn() -> Option<T>) -> T {
+    let changed = std::sync::Arc::new(tokio::sync::Notify::new());
+    let watched: Vec<_> = pads
+        .iter()
+        .map(|pad| {
+            let changed = std::sync::Arc::clone(&changed);
+            (pad.clone(), pad.connect_caps_notify(move |_| changed.notify_one()))
+        })
+        .collect();
+    let value = loop {
+        // A permit is kept when the caps change between the look and the wait.
+        match ready() {
+            Some(value) => break value,
+            None => changed.notified().await,
+        }
+    };
+    for (pad, handler) in watched {
+        pad.disconnect(handler);
+    }
+    value
+}

@@ -1,0 +1,52 @@
+//! Why an output does not work, in words that name the destination.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::media::MediaError;
+use crate::media::bus::ElementFault;
+use crate::probe::ProbeError;
+
+/// Why an output does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// A file or directory cannot be written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The pipeline could not be built or started.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The pipeline failed while it ran.
+    #[error("{0}")]
+    Pipeline(ElementFault),
+    /// The pipeline ended by itself.
+    #[error("the output's pipeline ended by itself")]
+    Ended,
+    /// roomcast decoded its own result as a player would, and could not.
+    #[error("the result does not play: {0}")]
+    DoesNotPlay(#[from] ProbeError),
+    /// Nothing that a player could open appeared in time.
+    #[error("nothing to play after {waited:?}: {what}")]
+    NotReady {
+        /// What is missing.
+        what: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The streams that this output needs are not made.
+    #[error("this output needs {0}, which is not encoded")]
+    NoStream(&'static str),
+}
+
+impl OutputError {
+    /// An error of the file system at `path`.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,90 @@
+//! The exact commands with which each player plays an output, as they were seen to work.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+/// How to play one output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Play {
+    /// What to open.
+    pub url: String,
+    /// The ffplay command.
+    pub ffplay: String,
+    /// The command for VLC as Debian ships it (no live555).
+    pub vlc: String,
+    /// The command for VLC as VideoLAN ships it.
+    pub vlc_videolan: String,
+    /// The GStreamer command.
+    pub gst: String,
+}
+
+impl Play {
+    /// An SDP file with RTP from an address and port.
+    pub(crate) fn sdp_file(path: &Path) -> Self {
+        let (shown, absolute) = (quote(path), absolute(path));
+        Self {
+            url: absolute.clone(),
+            ffplay: format!("ffplay -protocol_whitelist file,rtp,udp {shown}"),
+            vlc: format!("vlc --demux avformat --avformat-options '{{protocol_whitelist=\"file,udp,rtp\"}}' {shown}"),
+            vlc_videolan: format!("vlc {shown}"),
+            gst: format!("gst-play-1.0 {}", quote(Path::new(&format!("sdp://{absolute}")))),
+        }
+    }
+
+    /// A playlist or a recording.
+    pub(crate) fn file(path: &Path) -> Self {
+        let shown = quote(path);
+        Self {
+            url: absolute(path),
+            ffplay: format!("ffplay {shown}"),
+            vlc: format!("vlc {shown}"),
+            vlc_videolan: format!("vlc {shown}"),
+            gst: format!("gst-play-1.0 {shown}"),
+        }
+    }
+
+    /// Something that any player opens by its URL.
+    pub fn url(url: &str) -> Self {
+        let shown = quote(Path::new(url));
+        Self {
+            url: url.to_owned(),
+            ffplay: format!("ffplay {shown}"),
+            vlc: format!("vlc {shown}"),
+            vlc_videolan: format!("vlc {shown}"),
+            gst: format!("gst-play-1.0 {shown}"),
+        }
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}
+
+/// Quotes a word for the shell when it needs it.
+fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-:=+,@%".contains(character);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sdp_file_has_the_flags_that_each_player_needs() {
+        let play = Play::sdp_file(Path::new("/tmp/call.sdp"));
+        assert_eq!(play.ffplay, "ffplay -protocol_whitelist file,rtp,udp /tmp/call.sdp");
+        assert_eq!(
+            play.vlc,
+            r#"vlc --demux avformat --avformat-options '{protocol_whitelist="file,udp,rtp"}' /tmp/call.sdp"#
+        );
+        assert_eq!(play.gst, "gst-play-1.0 sdp:///tmp/call.sdp");
+    }
+
+    #[test]
+    fn a_path_with_spaces_and_quotes_can_be_pasted() {
+        assert_eq!(Play::file(Path::new("it's a call.mkv")).ffplay, r"ffplay 'it'\''s a call.mkv'");
+    }
+}

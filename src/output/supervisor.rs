@@ -1,0 +1,233 @@
+//! Each output's life: start, prove, run, fail, try again with growing pauses, end.
+//!
+//! One task per output. What happens to one never reaches another; the bridge hears of it through events.
+
+use std::time::{Duration, Instant};
+
+use backon::BackoffBuilder;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::OutputError;
+use super::attached::Attached;
+use super::players::Play;
+use super::spec::OutputSpec;
+use super::tail::{self, Session};
+use crate::media::bus::BusEvent;
+use crate::media::clock::MediaClock;
+use crate::media::producer::Producer;
+
+/// Pauses between attempts grow from one second to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An output that ran this long starts again with the shortest pause when it fails.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// How often an output's counters are told.
+const COUNT: Duration = Duration::from_secs(1);
+
+/// The encoded streams that outputs take. A stream that no output wants is not made.
+#[derive(Clone, Debug, Default)]
+pub struct Streams {
+    /// H.264 access units.
+    pub h264: Option<Producer>,
+    /// AAC access units.
+    pub aac: Option<Producer>,
+    /// VP8 frames.
+    pub vp8: Option<Producer>,
+    /// Opus packets.
+    pub opus: Option<Producer>,
+}
+
+/// What an output tells the bridge.
+#[derive(Clone, Debug)]
+pub enum OutputEvent {
+    /// roomcast has decoded its result as a player would.
+    Ready {
+        /// The output as it was asked for.
+        output: String,
+        /// How to play it.
+        play: Play,
+    },
+    /// It failed and is tried again.
+    Failed {
+        /// The output as it was asked for.
+        output: String,
+        /// Why.
+        error: String,
+        /// When it is tried again; `None` when the bridge is ending.
+        retry_in: Option<Duration>,
+    },
+    /// How it does, once a second.
+    Counted {
+        /// The output as it was asked for.
+        output: String,
+        /// Access units handed over since it started.
+        pushed: u64,
+        /// Access units lost because it was too slow.
+        dropped: u64,
+    },
+}
+
+/// How an output ended.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OutputSummary {
+    /// The output as it was asked for.
+    pub output: String,
+    /// Whether it worked to its end.
+    pub ok: bool,
+    /// Whether it was ever ready.
+    pub was_ready: bool,
+    /// How often it failed.
+    pub failures: u32,
+    /// The last error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The running outputs of a bridge.
+#[derive(Debug)]
+pub struct Outputs {
+    tasks: JoinSet<OutputSummary>,
+    stop: CancellationToken,
+}
+
+impl Outputs {
+    /// Starts every output.
+    pub fn start(
+        specs: &[OutputSpec],
+        session: &Session,
+        clock: &MediaClock,
+        streams: &Streams,
+        events: &mpsc::Sender<OutputEvent>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for (index, spec) in specs.iter().cloned().enumerate() {
+            let output = Output {
+                name: format!("output-{index}"),
+                spec,
+                session: session.clone(),
+                clock: clock.clone(),
+                streams: streams.clone(),
+                events: events.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(output.run());
+        }
+        Self { tasks, stop }
+    }
+
+    /// Ends every output, each with its end written, and waits for the slowest.
+    pub async fn finish(mut self) -> Vec<OutputSummary> {
+        self.stop.cancel();
+        let mut summaries = Vec::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => tracing::error!(%error, "an output's task failed"),
+            }
+        }
+        summaries.sort_by(|a, b| a.output.cmp(&b.output));
+        summaries
+    }
+}
+
+struct Output {
+    name: String,
+    spec: OutputSpec,
+    session: Session,
+    clock: MediaClock,
+    streams: Streams,
+    events: mpsc::Sender<OutputEvent>,
+    stop: CancellationToken,
+}
+
+impl Output {
+    async fn run(self) -> OutputSummary {
+        let output = self.spec.to_string();
+        let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
+        let pauses = || {
+            backon::ExponentialBuilder::default()
+                .with_min_delay(Duration::from_secs(1))
+                .with_max_delay(LONGEST_PAUSE)
+                .with_factor(2.0)
+                .with_jitter()
+                .without_max_times()
+                .build()
+        };
+        let mut pause = pauses();
+        loop {
+            let started = Instant::now();
+            let Err(error) = self.run_once(summary.failures, &mut summary.was_ready).await else {
+                summary.ok = true;
+                return summary;
+            };
+            if started.elapsed() > STEADY {
+                pause = pauses();
+            }
+            summary.failures += 1;
+            summary.error = Some(error.to_string());
+            let retry_in = if self.stop.is_cancelled() { None } else { pause.next() };
+            tracing::warn!(output = %self.spec, %error, ?retry_in, "the output failed");
+            self.tell(OutputEvent::Failed { output: self.spec.to_string(), error: error.to_string(), retry_in }).await;
+            let Some(retry_in) = retry_in else { return summary };
+            tokio::select! {
+                () = tokio::time::sleep(retry_in) => {}
+                () = self.stop.cancelled() => return summary,
+            }
+        }
+    }
+
+    /// Runs until the bridge ends (`Ok`) or the output fails.
+    async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
+        let (video, audio) = tail::streams(&self.spec, &self.streams)?;
+        let tail = tail::tail(&self.spec, &self.session, attempt)?;
+        let mut attached = Attached::build(tail.template(), &self.name, &self.clock, video, audio)?;
+        tail.configure(&attached)?;
+        if let Err(error) = attached.play().await {
+            attached.abandon().await;
+            return Err(error);
+        }
+        let pipeline = attached.pipeline().clone();
+        let mut proof = Some(tail.verify(&pipeline));
+        let mut count = tokio::time::interval(COUNT);
+        let failure = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    drop(proof);
+                    attached.finish().await?;
+                    return tail.finish().await;
+                }
+                Some(proven) = async { match &mut proof { Some(proof) => Some(proof.await), None => None } } => {
+                    proof = None;
+                    match proven {
+                        Ok(play) => {
+                            *was_ready = true;
+                            self.tell(OutputEvent::Ready { output: self.spec.to_string(), play }).await;
+                        }
+                        Err(error) => break error,
+                    }
+                }
+                event = attached.next_event() => match event {
+                    Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),
+                    Some(BusEvent::Eos) | None => break OutputError::Ended,
+                },
+                _ = count.tick() => {
+                    let (pushed, dropped) = attached.counters();
+                    self.tell(OutputEvent::Counted { output: self.spec.to_string(), pushed, dropped }).await;
+                }
+            }
+        };
+        drop(proof);
+        attached.abandon().await;
+        Err(failure)
+    }
+
+    async fn tell(&self, event: OutputEvent) {
+        // The bridge reads events until every output has ended; after that nobody needs them.
+        self.events.send(event).await.ok();
+    }
+}

@@ -1,0 +1,75 @@
+//! What each kind of output adds to the common life of an output: its template, its settings, its proof, its end.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use gstreamer as gst;
+
+use super::attached::Attached;
+use super::file::FileTail;
+use super::hls::HlsTail;
+use super::live_ts::LiveTsTail;
+use super::players::Play;
+use super::rtp::RtpTail;
+use super::spec::{Container, Destination, OutputSpec};
+use super::{OutputError, Streams};
+use crate::media::producer::Producer;
+
+/// What is the same for all outputs of a bridge.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The room's name.
+    pub room: String,
+    /// Pictures per second of the mix.
+    pub fps: i32,
+    /// Bits per second of video and of sound.
+    pub bitrates: (u32, u32),
+}
+
+/// One kind of output.
+#[async_trait]
+pub(crate) trait Tail: Send + Sync + fmt::Debug {
+    /// The file in `pipelines/`.
+    fn template(&self) -> &'static str;
+
+    /// Sets locations, hosts and ports on the built pipeline, before it plays.
+    fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
+
+    /// Waits until roomcast itself could play the result as a player would.
+    async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError>;
+
+    /// After the end of the stream was written.
+    async fn finish(&self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+/// The tail for a destination; `attempt` counts from 0.
+pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
+    Ok(match &spec.destination {
+        Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
+        Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
+        Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
+        Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
+    })
+}
+
+/// The streams that a destination takes.
+pub(crate) fn streams<'a>(
+    spec: &OutputSpec,
+    streams: &'a Streams,
+) -> Result<(&'a Producer, &'a Producer), OutputError> {
+    let (video, audio) = if spec.is_webm() {
+        (streams.vp8.as_ref(), streams.opus.as_ref())
+    } else {
+        (streams.h264.as_ref(), streams.aac.as_ref())
+    };
+    Ok((video.ok_or(OutputError::NoStream("video"))?, audio.ok_or(OutputError::NoStream("audio"))?))
+}
+
+impl OutputSpec {
+    /// Whether this output takes VP8 and Opus instead of H.264 and AAC.
+    pub fn is_webm(&self) -> bool {
+        matches!(&self.destination, Destination::File(file) if file.container == Container::WebM)
+    }
+}

@@ -1,0 +1,59 @@
+//! The HTTP side: pages, health, the API, live media, and the upgrade to WebSockets.
+
+mod health;
+mod pages;
+mod socket;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::Shared;
+use crate::signaling::mesh_wire::valid_room;
+
+/// Every path of the server.
+pub(super) fn router(shared: Shared) -> Router {
+    let mut router = Router::new()
+        .route("/", get(pages::call))
+        .route("/config.js", get(pages::config))
+        .route("/watch/{room}", get(pages::watch))
+        .route("/healthz", get(health::healthz))
+        .route("/ws", any(socket::mesh))
+        .route("/{*file}", get(pages::file))
+        .with_state(shared);
+    for (name, value) in SECURITY_HEADERS {
+        router = router.layer(SetResponseHeaderLayer::if_not_present(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        ));
+    }
+    router
+}
+
+/// What keeps other pages out of ours. hls.js runs its worker and its media from blob URLs.
+const SECURITY_HEADERS: [(&str, &str); 4] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+    (
+        "content-security-policy",
+        "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; worker-src 'self' blob:; \
+         img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+];
+
+/// A room's name in a path, or the answer to a bad one.
+fn room_name(Path(room): Path<String>) -> Result<String, Box<Response>> {
+    match valid_room(&room) {
+        Some(room) => Ok(room.to_owned()),
+        None => Err(Box::new(text(StatusCode::BAD_REQUEST, "invalid room name"))),
+    }
+}
+
+/// An answer for people, on one line.
+fn text(status: StatusCode, text: impl std::fmt::Display) -> Response {
+    (status, [("content-type", "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
+}

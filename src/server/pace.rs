@@ -1,0 +1,44 @@
+//! How fast one connection may talk: a token bucket. Pure; the caller sleeps.
+
+use std::time::{Duration, Instant};
+
+/// Lets bursts of one second's worth through, and then so many a second.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    per_second: f64,
+    tokens: f64,
+    counted_at: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(per_second.max(1));
+        Self { per_second, tokens: per_second, counted_at: now }
+    }
+
+    /// Counts one message, and says how long to wait before the next is read.
+    pub(crate) fn count(&mut self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.counted_at).as_secs_f64();
+        self.counted_at = now;
+        self.tokens = (self.tokens + passed * self.per_second).min(self.per_second) - 1.0;
+        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.per_second) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_a_flood_is_slowed_to_its_rate() {
+        let start = Instant::now();
+        let (mut pace, mut now) = (Pace::new(100, start), start);
+        for sent in 1..=400 {
+            now += pace.count(now);
+            if sent <= 100 {
+                assert_eq!(now, start, "message {sent} of the first burst waits for nothing");
+            }
+        }
+        assert_eq!((now - start).as_millis(), 3000, "300 more take three seconds");
+    }
+}

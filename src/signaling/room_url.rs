@@ -1,0 +1,220 @@
+//! Room URLs: `SCHEME+TRANSPORT://HOST/PATH?OUR_KEYS`, where the scheme is the signaling protocol.
+
+use std::fmt;
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+use super::CallPolicy;
+use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use crate::terms::ParticipantId;
+
+/// The query keys that are ours, of whatever protocol: servers never see them.
+const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "open", "user"];
+
+/// A signaling protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
+    Mesh,
+}
+
+/// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
+const SCHEMES: [(&str, &str, Scheme); 2] = [("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
+
+/// Where a room is and how to enter it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomUrl {
+    scheme: Scheme,
+    prefix: &'static str,
+    /// What is dialed: without our keys.
+    dial: Url,
+    room: String,
+    id: Option<ParticipantId>,
+    call: Option<CallPolicy>,
+    origin: Option<String>,
+}
+
+/// Why a text is not a room's URL.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomUrlError {
+    /// No `scheme://`.
+    #[error("\"{0}\" is not a room URL; write it like {EXAMPLE}")]
+    NotAUrl(String),
+    /// A protocol that is not spoken here.
+    #[error("unknown room protocol \"{0}\"; known are {known}, for example {EXAMPLE}", known = known_schemes())]
+    UnknownScheme(String),
+    /// Host, port or path are malformed.
+    #[error("bad room URL \"{url}\": {reason}; write it like {EXAMPLE}")]
+    Malformed {
+        /// The URL.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No `room=`.
+    #[error("the room URL \"{0}\" names no room; add ?room=NAME")]
+    MissingRoom(String),
+    /// An impossible room name.
+    #[error("bad room name {0:?}; it takes 1 to {MAX_NAME} bytes without control characters")]
+    BadRoom(String),
+    /// An impossible id.
+    #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
+    BadId(String),
+    /// An unknown value of `call=`.
+    #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
+    BadCall(String),
+}
+
+fn known_schemes() -> String {
+    SCHEMES.map(|(prefix, ..)| format!("{prefix}://")).join(", ")
+}
+
+impl RoomUrl {
+    /// The protocol.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The room's name.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
+    /// The id that the URL asks for.
+    pub fn id(&self) -> Option<&ParticipantId> {
+        self.id.as_ref()
+    }
+
+    /// Whether the server is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self.dial.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        }
+    }
+
+    pub(crate) fn call(&self) -> Option<CallPolicy> {
+        self.call
+    }
+
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
+    /// What is dialed: the URL without the protocol's prefix and without our own keys.
+    pub(crate) fn dial(&self) -> &Url {
+        &self.dial
+    }
+}
+
+impl FromStr for RoomUrl {
+    type Err = RoomUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RoomUrlError> {
+        let text = text.trim();
+        let (prefix, rest) = text.split_once("://").ok_or_else(|| RoomUrlError::NotAUrl(text.to_owned()))?;
+        let &(prefix, transport, scheme) = SCHEMES
+            .iter()
+            .find(|(known, ..)| known.eq_ignore_ascii_case(prefix))
+            .ok_or_else(|| RoomUrlError::UnknownScheme(prefix.to_owned()))?;
+        let malformed = |reason: &str| RoomUrlError::Malformed { url: text.to_owned(), reason: reason.to_owned() };
+        let mut dial = Url::parse(&format!("{transport}://{rest}")).map_err(|error| malformed(&error.to_string()))?;
+        if dial.port() == Some(0) {
+            return Err(malformed("port 0 cannot be dialed"));
+        }
+        if !dial.username().is_empty() || dial.password().is_some() {
+            return Err(malformed("a user name and a password are not used by this protocol"));
+        }
+        dial.set_fragment(None);
+
+        let pairs: Vec<(String, String)> = dial.query_pairs().into_owned().collect();
+        let ours = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        let room = ours("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+        let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
+        let id = ours("id")
+            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
+            .transpose()?;
+        let call = match ours("call") {
+            None => None,
+            Some("all") => Some(CallPolicy::All),
+            Some("none") => Some(CallPolicy::None),
+            Some(other) => return Err(RoomUrlError::BadCall(other.to_owned())),
+        };
+        let origin = ours("origin").map(str::to_owned);
+        let theirs: Vec<_> = pairs.iter().filter(|(key, _)| !OUR_KEYS.contains(&key.as_str())).collect();
+        if theirs.is_empty() {
+            dial.set_query(None);
+        } else {
+            dial.query_pairs_mut().clear().extend_pairs(theirs);
+        }
+        Ok(Self { scheme, prefix, dial, room, id, call, origin })
+    }
+}
+
+/// Where the room is, without the keys of others: they may be secrets.
+impl fmt::Display for RoomUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.dial.clone();
+        shown.query_pairs_mut().clear().append_pair("room", &self.room);
+        let shown = shown.as_str();
+        write!(f, "{}{}", self.prefix, shown.get(shown.find(':').unwrap_or(0)..).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_keys_are_removed_before_dialing_and_those_of_others_stay() {
+        for (text, dial, room, shown) in [
+            ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
+            ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
+            ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
+            (
+                "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
+                "ws://[::1]:1/",
+                "é",
+                "mesh+ws://[::1]:1/?room=%C3%A9",
+            ),
+        ] {
+            let url: RoomUrl = text.parse().unwrap();
+            assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_names_its_fault_and_the_way_out() {
+        for (text, fault) in [
+            ("demo", "is not a room URL; write it like mesh+ws://"),
+            ("gst+ws://h/r", "unknown room protocol \"gst+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("ws://h/ws?room=a", "unknown room protocol \"ws\""),
+            ("mesh+ws://h:99999/ws?room=a", "invalid port number"),
+            ("mesh+ws://h:0/ws?room=a", "port 0"),
+            ("mesh+ws://?room=a", "empty host"),
+            ("mesh+ws://u:p@h/ws?room=a", "user name"),
+            ("mesh+ws://h/ws", "names no room; add ?room=NAME"),
+            ("mesh+ws://h/ws?room=", "bad room name"),
+            ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
+            ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
+            ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
+        ] {
+            let error = text.parse::<RoomUrl>().unwrap_err().to_string();
+            assert!(error.contains(fault), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for (host, expected) in
+            [("127.0.0.1:1", true), ("localhost", true), ("[::1]", true), ("127.1.2.3", true), ("example.org", false)]
+        {
+            let url: RoomUrl = format!("mesh+ws://{host}/ws?room=a").parse().unwrap();
+            assert_eq!(url.is_loopback(), expected, "{host}");
+        }
+    }
+}

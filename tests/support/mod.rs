@@ -1,0 +1,25 @@
+//! What the integration tests share: real browsers, the real roomcast binary, real players. Nothing here is skipped when
+//! a tool is missing: the test fails and names the Debian package.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses another part of this harness")]
+
+mod browser;
+mod capture;
+mod players;
+mod ports;
+mod process;
+mod roomcast;
+
+pub(crate) use browser::{Browser, BrowserOptions};
+pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
+pub(crate) use players::{Reading, count_error_lines, read_with_ffmpeg, stream_summary};
+pub(crate) use ports::{even_rtp_ports, free_tcp_port};
+pub(crate) use process::Running;
+pub(crate) use roomcast::Roomcast;
+
+/// Browsers need the whole machine to keep real time: tests of one binary that use them hold this while they run.
+pub(crate) async fn one_at_a_time() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}

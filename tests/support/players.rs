@@ -1,0 +1,69 @@
+//! ffmpeg and ffprobe as readers of what roomcast makes.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use super::process::{Running, piped};
+
+/// What ffmpeg decoded.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Decoded video frames.
+    pub(crate) frames: u64,
+    /// Length of what was decoded.
+    pub(crate) seconds: f64,
+    /// Lines at level error: what a decoder complained about.
+    pub(crate) errors: Vec<String>,
+    /// Whether ffmpeg itself said that all went well.
+    pub(crate) success: bool,
+}
+
+/// Decodes every stream of `input` (with the arguments that precede it) for `length` at most.
+pub(crate) async fn read_with_ffmpeg(input: &[&str], length: Duration) -> Reading {
+    let mut command = piped("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-progress", "pipe:1"]);
+    let (source, before) = input.split_last().expect("an input");
+    command.args(before).args(["-i", source, "-map", "0", "-t", &length.as_secs_f64().to_string(), "-f", "null", "-"]);
+    let (stdout, stderr, success) = run(command, length + Duration::from_secs(30)).await;
+    let last = |key: &str| {
+        stdout.lines().rev().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')?.trim().parse::<f64>().ok())
+    };
+    Reading {
+        frames: last("frame").unwrap_or(0.0) as u64,
+        seconds: last("out_time_us").unwrap_or(0.0) / 1e6,
+        errors: stderr.lines().map(str::to_owned).filter(|line| !line.trim().is_empty()).collect(),
+        success,
+    }
+}
+
+/// How many lines ffmpeg writes at level error while it decodes `input` for `length`.
+pub(crate) async fn count_error_lines(input: &[&str], length: Duration) -> usize {
+    read_with_ffmpeg(input, length).await.errors.len()
+}
+
+/// What ffprobe says of the streams and the format of `input`, as its JSON.
+pub(crate) async fn stream_summary(input: &[&str]) -> Value {
+    let mut command = piped("ffprobe");
+    command.args(["-v", "error", "-print_format", "json", "-show_streams", "-show_format"]).args(input);
+    let (stdout, stderr, success) = run(command, Duration::from_secs(30)).await;
+    assert!(success, "ffprobe {input:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("ffprobe {input:?}: {error}\n{stdout}"))
+}
+
+async fn run(command: tokio::process::Command, within: Duration) -> (String, String, bool) {
+    let mut running = Running::start(command, "ffmpeg");
+    let mut out = running.child.stdout.take().expect("stdout is piped");
+    let mut err = running.child.stderr.take().expect("stderr is piped");
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let reading = async {
+        let (read_out, read_err) = tokio::join!(out.read_to_string(&mut stdout), err.read_to_string(&mut stderr));
+        read_out.and(read_err).expect("ffmpeg writes UTF-8");
+        running.child.wait().await.expect("ffmpeg ends")
+    };
+    let status = timeout(within, reading).await;
+    let Ok(status) = status else { panic!("ffmpeg still reads after {within:?}") };
+    (stdout, stderr, status.success())
+}
