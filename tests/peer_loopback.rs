@@ -20,7 +20,11 @@ struct Side {
 }
 
 async fn start(name: &str, polite: bool) -> Side {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init().ok();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init()
+        .ok();
     let config = PeerConfig {
         ice_servers: vec![],
         ice_addresses: vec![IpAddr::from([127, 0, 0, 1])],
@@ -74,7 +78,17 @@ impl Pair {
             let to = 1 - from;
             match event.expect("a side ended") {
                 PeerEvent::LocalDescription(description) => {
-                    eprintln!("{from} {:?} {:?}", description.kind, description.sdp.lines().filter(|l| ["m=","a=mid","a=send","a=recv","a=inac","a=ssrc","a=msid"].iter().any(|p| l.starts_with(p))).collect::<Vec<_>>());
+                    eprintln!(
+                        "{from} {:?} {:?}",
+                        description.kind,
+                        description
+                            .sdp
+                            .lines()
+                            .filter(|l| ["m=", "a=mid", "a=send", "a=recv", "a=inac", "a=ssrc", "a=msid"]
+                                .iter()
+                                .any(|p| l.starts_with(p)))
+                            .collect::<Vec<_>>()
+                    );
                     self.sides[from].sent.push(description.clone());
                     self.sides[to].peer.handle_description(description).await.unwrap();
                 }
@@ -352,4 +366,3 @@ async fn a_connection_without_codecs_or_addresses_is_refused() {
         assert!(Peer::start(ParticipantId::new("x"), config, mpsc::channel(1).0).await.is_err());
     }
 }
-

@@ -77,7 +77,8 @@ impl InboundTrack {
     ) -> Option<Self> {
         loop {
             let packet = next_packet(&*remote).await?;
-            let Some(codec) = payload_types.codec(packet.header.payload_type).filter(|codec| codec.kind() == kind) else {
+            let Some(codec) = payload_types.codec(packet.header.payload_type).filter(|codec| codec.kind() == kind)
+            else {
                 debug!(mid, payload_type = packet.header.payload_type, "skips a packet of an unknown payload type");
                 continue;
             };
