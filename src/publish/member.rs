@@ -7,9 +7,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::keyframes::KeyframeRequests;
 use super::source::Feed;
-use crate::peer::{InboundTrack, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent};
+use crate::peer::{InboundTrack, KeyframeRequester, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent};
 use crate::terms::{MediaKind, ParticipantId};
 
 /// Events that may wait: the room is behind then, not the media.
@@ -29,7 +28,7 @@ impl Member {
         id: ParticipantId,
         config: PeerConfig,
         feeds: &[Feed],
-        keyframes: KeyframeRequests,
+        keyframes: KeyframeRequester,
         dropped: Arc<AtomicU64>,
         events: mpsc::Sender<(ParticipantId, PeerEvent)>,
     ) -> Result<Self, PeerError> {
@@ -54,7 +53,7 @@ impl Member {
 }
 
 /// Sends a feed until the connection ends. Video starts with a keyframe.
-async fn send(feed: Feed, track: OutboundTrack, keyframes: KeyframeRequests, dropped: Arc<AtomicU64>) {
+async fn send(feed: Feed, track: OutboundTrack, keyframes: KeyframeRequester, dropped: Arc<AtomicU64>) {
     let mut packets = feed.packets.subscribe();
     let mut flows = false;
     loop {
@@ -76,7 +75,7 @@ async fn send(feed: Feed, track: OutboundTrack, keyframes: KeyframeRequests, dro
     }
 }
 
-async fn pass_requests(track: OutboundTrack, keyframes: KeyframeRequests) {
+async fn pass_requests(track: OutboundTrack, keyframes: KeyframeRequester) {
     loop {
         track.keyframe_requested().await;
         keyframes.request();

@@ -4,7 +4,6 @@
 //! follows the room's signaling. What it receives is thrown away. Started by `roomcast publish` and `roomcast demo`.
 
 mod flash;
-mod keyframes;
 mod launch;
 mod looping;
 mod member;

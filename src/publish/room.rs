@@ -10,11 +10,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::keyframes::KeyframeRequests;
 use super::member::Member;
 use super::source::{Feed, Source};
 use super::{ID_PREFIX, PublishError, PublishEvent, PublishOptions};
-use crate::peer::{PeerConfig, PeerError, PeerEvent, ice};
+use crate::peer::{KeyframeRequester, PeerConfig, PeerError, PeerEvent, ice};
 use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, polite};
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
 
@@ -25,7 +24,7 @@ const LEAVE: Duration = Duration::from_secs(3);
 
 struct Room<'a> {
     feeds: Vec<Feed>,
-    keyframes: KeyframeRequests,
+    keyframes: KeyframeRequester,
     events: &'a mpsc::Sender<PublishEvent>,
     commands: mpsc::Sender<Command>,
     peer_events: mpsc::Sender<(ParticipantId, PeerEvent)>,

@@ -6,17 +6,17 @@
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::keyframes::KeyframeRequests;
 use super::{PublishError, PublishOptions, flash, launch, looping};
 use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::pipeline::LivePipeline;
-use crate::peer::RtpPacket;
+use crate::peer::{KeyframeRequester, Pace, RtpPacket};
 use crate::terms::{Codec, MediaKind};
 
 /// A keyframe of 1080p, or some seconds of audio.
@@ -34,7 +34,7 @@ pub(super) struct Feed {
 pub(super) struct Source {
     pipeline: LivePipeline,
     feeds: Vec<Feed>,
-    keyframes: KeyframeRequests,
+    keyframes: KeyframeRequester,
     requests: Option<JoinHandle<()>>,
 }
 
@@ -66,9 +66,9 @@ impl Source {
             None if options.video.is_some() => mark(&live, options.fps)?,
             None => {}
         }
-        let keyframes = KeyframeRequests::default();
+        let keyframes = KeyframeRequester::default();
         let requests = match options.video {
-            Some(_) => Some(tokio::spawn(keyframes.clone().run(live.element("video")?))),
+            Some(_) => Some(tokio::spawn(force_keyframes(keyframes.clone(), live.element("video")?))),
             None => None,
         };
         live.play().await?;
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// Asks the encoder for keyframes.
-    pub(super) fn keyframes(&self) -> KeyframeRequests {
+    pub(super) fn keyframes(&self) -> KeyframeRequester {
         self.keyframes.clone()
     }
 
@@ -127,6 +127,15 @@ fn feed(live: &LivePipeline, name: &str, codec: Codec) -> Result<Feed, MediaErro
             .build(),
     );
     Ok(Feed { codec, packets })
+}
+
+/// Passes requests of all members on to the one encoder. Every member pays for each keyframe, hence their pace.
+async fn force_keyframes(requests: KeyframeRequester, sink: gst::Element) {
+    let mut pace = Pace::default();
+    loop {
+        requests.next(&mut pace).await;
+        sink.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+    }
 }
 
 /// Sets the probes that draw the texture and the flash.
