@@ -112,8 +112,14 @@ async fn a_door_that_stays_shut_ends_the_first_join_and_says_what_to_do() {
         (format!("mesh+wss://{no_tls}/ws?room=r"), "TLS with 127.0.0.1:"),
         (format!("mesh+ws://{page}/ws?room=r"), "answers HTTP 200 instead of a WebSocket; check the path"),
         (format!("mesh+ws://{}/?room=r", server.addr()), "instead of a WebSocket; check the path"),
-        (format!("mesh+ws://{}/ws?room=r&origin=http://evil", server.addr()), "refuses the origin http://evil (HTTP 403)"),
-        (format!("mesh+ws://{}/ws?room=r&id=taken", server.addr()), "the id \"taken\" is taken in room \"r\"; choose another"),
+        (
+            format!("mesh+ws://{}/ws?room=r&origin=http://evil", server.addr()),
+            "refuses the origin http://evil (HTTP 403)",
+        ),
+        (
+            format!("mesh+ws://{}/ws?room=r&id=taken", server.addr()),
+            "the id \"taken\" is taken in room \"r\"; choose another",
+        ),
     ] {
         let url: RoomUrl = url.parse().unwrap();
         let mut session = join(url.clone(), JoinOptions::default(), CancellationToken::new());

@@ -1,11 +1,82 @@
-//! `roomcast serve`.
+//! `roomcast serve`: rooms, the call page, the watch page and the bridges behind it.
 
-use super::{Context, Exit, Failure};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, serve};
+use serde_json::json;
+use url::Url;
+
+use super::{Context, Exit, Failure, print_line};
 
 /// Options of `roomcast serve`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+#[command(after_help = "Examples:
+  roomcast serve
+  roomcast serve --listen :8080 --allow-origin https://calls.example.org
+  roomcast serve --listen unix:/run/roomcast.sock --no-bridges")]
+pub(crate) struct Options {
+    /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.
+    #[arg(long, env = "ADDR", default_value_t, value_name = "ADDRESS")]
+    listen: ListenAddress,
+    /// Pages of other hosts that may use the rooms: *, host, host:port or https://host, separated by commas.
+    #[arg(long, env = "WS_ALLOWED_ORIGINS", default_value = "", hide_default_value = true, value_name = "ORIGINS")]
+    allow_origin: AllowedOrigins,
+    /// The page's RTCConfiguration as JSON, with its STUN and TURN servers.
+    #[arg(long, env = "RTC_CONFIG_JSON", hide_env_values = true, value_name = "JSON")]
+    rtc_config: Option<RtcConfig>,
+    /// Run no bridges: rooms and the call page only, nothing to watch.
+    #[arg(long)]
+    no_bridges: bool,
+    /// Seconds that a room's bridge goes on when nobody watches any more.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", conflicts_with = "no_bridges")]
+    bridge_idle: u64,
+}
 
-pub(crate) async fn run(_options: Options, _context: Context) -> Result<Exit, Failure> {
+pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
+    let bridges = if options.no_bridges {
+        None
+    } else {
+        let config = GatewayConfig::of_this_program()?;
+        Some(GatewayConfig { idle: Duration::from_secs(options.bridge_idle), ..config })
+    };
+    let watchable = bridges.is_some();
+    let config = ServerConfig {
+        listen: options.listen,
+        origins: options.allow_origin,
+        rtc_config: options.rtc_config.unwrap_or_default(),
+        bridges,
+        ..ServerConfig::default()
+    };
+    let server = serve(config, context.shutdown.token()).await.map_err(Failure::bad_arguments)?;
+    announce(&server, watchable, context.json);
+    server.closed().await;
     Ok(Exit::Done)
+}
+
+/// Says where the server is.
+fn announce(server: &Server, watchable: bool, json: bool) {
+    let (page, watch) = (format!("{}/", server.base_url()), format!("{}/watch/ROOM", server.base_url()));
+    if json {
+        let watch = watchable.then_some(watch);
+        print_line(json!({ "event": "listening", "time": Timestamp::now(), "url": page, "watch": watch }));
+    } else {
+        print_line(format_args!("call page   {page}"));
+        if watchable {
+            print_line(format_args!("watch page  {watch}"));
+        }
+    }
+}
+
+/// A page of a room.
+pub(super) fn room_page(server: &Server, path: &[&str]) -> String {
+    let mut url = match Url::parse(server.base_url()) {
+        Ok(url) => url,
+        // A socket's address is always a URL's.
+        Err(_) => return server.base_url().to_owned(),
+    };
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.extend(path);
+    }
+    url.into()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::gateway::GatewayConfig;
 use super::origin::AllowedOrigins;
 
 /// Everything a server is told.
@@ -19,6 +20,8 @@ pub struct ServerConfig {
     pub rtc_config: RtcConfig,
     /// How much it bears.
     pub limits: Limits,
+    /// How bridges are run; `None` runs none.
+    pub bridges: Option<GatewayConfig>,
 }
 
 /// An address to listen on.

@@ -1,8 +1,11 @@
-//! The embedded server: rooms and pages.
+//! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, and `http` has the pages.
+//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `http` has the pages and the
+//! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
+//! what a bridge has written.
 
 mod config;
+mod gateway;
 mod http;
 mod listen;
 mod mesh;
@@ -23,6 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
+pub use gateway::{
+    BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
+    Viewing, free_rtp_port, rtp_output,
+};
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};
 
@@ -36,6 +43,7 @@ struct Shared {
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
+    gateway: Option<Gateway>,
     /// One permit per WebSocket.
     connections: Arc<Semaphore>,
     /// WebSockets and media streams, which outlive their requests.
@@ -48,6 +56,7 @@ struct Shared {
 pub struct Server {
     addr: SocketAddr,
     shown: String,
+    gateway: Option<Gateway>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,6 +69,11 @@ impl Server {
     /// Where browsers on this machine find it, like `http://127.0.0.1:8080`.
     pub fn base_url(&self) -> &str {
         &self.shown
+    }
+
+    /// Its bridges, if it runs any.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// Waits until it has ended, which it does when its token is cancelled: members are sent away with 1001, bridges have
@@ -78,13 +92,23 @@ impl Server {
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
-    let tasks = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let gateway = match config.bridges {
+        Some(bridges) => {
+            let (gateway, run) =
+                Gateway::new(bridges, listening.addr, rooms.clone(), cancel.clone()).map_err(ListenError::Directory)?;
+            tasks.spawn(run);
+            Some(gateway)
+        }
+        None => None,
+    };
     let shared = Shared {
         rooms,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
         rtc_config: config.rtc_config,
+        gateway: gateway.clone(),
         streams: TaskTracker::new(),
         closing: cancel.clone(),
     };
@@ -95,7 +119,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
         run(listening, router, shared, tasks, cancel).await;
         owner.abort();
     });
-    Ok(Server { addr, shown, task })
+    Ok(Server { addr, shown, gateway, task })
 }
 
 /// Serves until the token is cancelled, then ends in order: streams, bridges, listeners.

@@ -1,6 +1,8 @@
 //! The HTTP side: pages, health, the API, live media, and the upgrade to WebSockets.
 
+mod api;
 mod health;
+mod live;
 mod pages;
 mod socket;
 
@@ -22,6 +24,11 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
+        .route("/api/v1/rooms", get(api::rooms))
+        .route("/api/v1/rooms/{room}", get(api::room))
+        .route("/rooms/{room}/live.sdp", get(live::sdp))
+        .route("/rooms/{room}/live.ts", get(live::ts))
+        .route("/rooms/{room}/hls/{file}", get(live::hls))
         .route("/{*file}", get(pages::file))
         .with_state(shared);
     for (name, value) in SECURITY_HEADERS {
