@@ -7,7 +7,10 @@ use crate::terms::Codec;
 
 /// Both kinds leave this long after their capture: what encoding may take. Sender reports are made of the moment at
 /// which packets leave, so the same delay for both is what keeps them in step.
-pub(super) const LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+pub(super) const LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(150);
+
+/// Between the stages of live pictures: a machine that is too slow loses pictures, it does not fall behind the clock.
+const LOSSY: &str = "queue leaky=downstream max-size-buffers=2 max-size-bytes=0 max-size-time=0";
 
 /// Seconds between keyframes that nobody asked for.
 const KEYFRAME_SECONDS: u32 = 2;
@@ -42,14 +45,15 @@ fn video(options: &PublishOptions, codec: Codec, clock: bool) -> String {
             ""
         };
         format!(
-            "videotestsrc is-live=true pattern=ball motion=wavy animation-mode=running-time ! capsfilter name=texture caps=\"{raw}\" ! \
+            "videotestsrc is-live=true pattern=ball motion=wavy animation-mode=running-time ! {LOSSY} ! capsfilter name=texture caps=\"{raw}\" ! \
              {overlay} capsfilter name=flash caps=\"{raw}\""
         )
     };
     let (encoder, payloader) = (encoder(options, codec), payloader(codec));
-    format!(
-        "{source} ! queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {encoder} ! {payloader} mtu={MTU} ! appsink name=video sync=true qos=false"
-    )
+    // A file's pictures wait: they are not captured, and none of them is to be lost.
+    let queue =
+        if options.file.is_some() { "queue max-size-buffers=4 max-size-bytes=0 max-size-time=0" } else { LOSSY };
+    format!("{source} ! {queue} ! {encoder} ! {payloader} mtu={MTU} ! appsink name=video sync=true qos=false")
 }
 
 /// Bits per second that suit a size: 1.5 Mb/s at 720p30.
