@@ -11,8 +11,9 @@ pub(crate) fn free_tcp_port() -> u16 {
 /// The first of `count` UDP ports in a row, all free, the first one even: video RTP, its RTCP, audio RTP, its RTCP …
 pub(crate) fn even_rtp_ports(count: u16) -> u16 {
     for _ in 0..200 {
-        let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free UDP ports");
-        let first = first.local_addr().expect("a bound socket has an address").port() & !1;
+        let found = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free UDP ports");
+        let first = found.local_addr().expect("a bound socket has an address").port() & !1;
+        drop(found);
         let all: Vec<_> =
             (first..first.saturating_add(count)).map(|port| UdpSocket::bind(("127.0.0.1", port))).collect();
         if all.len() == usize::from(count) && all.iter().all(Result::is_ok) {

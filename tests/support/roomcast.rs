@@ -130,3 +130,11 @@ async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(String)
         each(line);
     }
 }
+
+/// What `roomcast probe SOURCE ARGS` reports.
+pub(crate) async fn probe(source: &str, args: &[&str]) -> Value {
+    let mut command = super::process::piped(env!("CARGO_BIN_EXE_roomcast"));
+    let output = command.arg("probe").arg(source).args(args).arg("--json").output().await.expect("roomcast runs");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("probe {source}: {error}\n{}", String::from_utf8_lossy(&output.stderr)))
+}

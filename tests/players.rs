@@ -1,0 +1,62 @@
+//! The main job while it runs: players that join late and in the middle of a GOP play every output at once.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{
+    Caller, FlashAndBeep, Roomcast, even_rtp_ports, one_at_a_time, play_with_playbin, play_with_vlc, probe,
+    read_with_ffmpeg,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+const LENGTH: Duration = Duration::from_secs(10);
+/// 10 s at 30 frames a second, less what a player takes to start on a busy machine.
+const ENOUGH: u64 = 240;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn players_that_join_late_show_a_browsers_call() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    // VLC runs as another user.
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let _caller = Caller::join(&base, "demo", FlashAndBeep::default()).await;
+
+    let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
+    let ports = even_rtp_ports(16);
+    let rtp = |index: u16| format!("rtp://127.0.0.1:{}?sdp={}", ports + 4 * index, path(&format!("{index}.sdp")));
+    let (first, second, third, fourth) = (rtp(0), rtp(1), rtp(2), rtp(3));
+    let socket = path("live.ts");
+    let (hls, ts) = (format!("hls:{}", path("www")), format!("ts+unix:{socket}"));
+    let outputs = [&first, &second, &third, &fourth, &hls, &ts];
+    let mut bridge =
+        Roomcast::start(["bridge", &room].into_iter().chain(outputs.iter().flat_map(|output| ["-o", output.as_str()])));
+    for _ in &outputs {
+        bridge.wait_event("output_ready", SOON).await;
+    }
+
+    // A player for each pair of ports, at whatever moment of the GOP it is by now.
+    let sdp = path("0.sdp");
+    let ffmpeg = ["-protocol_whitelist", "file,rtp,udp", &sdp];
+    let (file, whitelist) = (path("1.sdp"), r#"{protocol_whitelist="file,udp,rtp"}"#);
+    let vlc = ["--demux", "avformat", "--avformat-options", whitelist, &file];
+    let uri = format!("sdp://{}", path("2.sdp"));
+    let reading = read_with_ffmpeg(&ffmpeg, LENGTH).await;
+    assert_eq!(reading.errors, Vec::<String>::new(), "ffmpeg at the SDP");
+    assert!(reading.frames >= ENOUGH, "ffmpeg at the SDP: {reading:?}");
+    let shown = play_with_vlc(&vlc, LENGTH).await;
+    assert!(shown.frames >= ENOUGH && shown.sounds >= ENOUGH, "VLC at the SDP: {shown:?}");
+    let shown = play_with_playbin(&uri, LENGTH).await;
+    assert!(shown.frames >= ENOUGH && shown.sounds >= ENOUGH, "playbin at the SDP: {shown:?}");
+
+    let (sdp, playlist) = (path("3.sdp"), path("www/index.m3u8"));
+    for source in [&sdp, &playlist, &format!("unix:{socket}")] {
+        let report = probe(source, &["--duration", "10"]).await;
+        let skew = report["skew"]["median_ms"].as_f64().unwrap_or(f64::NAN);
+        assert!(skew.abs() <= 40.0, "{source}: {report:#}");
+        assert_eq!(report["faults"], serde_json::json!([]), "{source}: {report:#}");
+    }
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+}
