@@ -168,7 +168,7 @@ for (const [name, command, note] of COMMANDS) {
   const term = Object.assign(document.createElement("dt"), { textContent: name });
   if (note) term.append(Object.assign(document.createElement("small"), { textContent: ` ${note}` }));
   const details = document.createElement("dd");
-  const code = Object.assign(document.createElement("code"), { textContent: command, tabIndex: 0 });
+  const code = Object.assign(document.createElement("code"), { textContent: command });
   const copy = Object.assign(document.createElement("button"), { type: "button", className: "button small", textContent: "Copy" });
   copy.setAttribute("aria-label", `Copy for ${name}`);
   copy.addEventListener("click", async () => {
