@@ -32,6 +32,9 @@ pub use source::Source;
 /// How long a source without an end is measured when nobody says how long.
 pub const LIVE_DURATION: Duration = Duration::from_secs(10);
 
+/// How long the first frames of a file may take.
+const FILE_ATTEMPT: Duration = Duration::from_secs(2);
+
 /// How long a file that is being written gets to grow before it is opened again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -199,7 +202,11 @@ async fn attempt(
     deadline: Instant,
 ) -> Result<Result<FirstFrames, String>, ProbeError> {
     let input = source.resolve().await?;
-    let left = deadline.saturating_duration_since(Instant::now());
+    let mut left = deadline.saturating_duration_since(Instant::now());
+    if !source.is_endless() {
+        // A demuxer that meets the end of a file before its first stream says nothing at all.
+        left = left.min(FILE_ATTEMPT);
+    }
     on_thread(move |cancel| measure::first_frames(&input, wanted, left, cancel)).await
 }
 

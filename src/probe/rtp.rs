@@ -126,6 +126,8 @@ pub(super) fn receive(
     let rtpbin = element("rtpbin")?;
     rtpbin.set_property("latency", LATENCY_MS);
     rtpbin.set_property("do-lost", true);
+    // Only the sender's timestamps: what is measured is the media, not how evenly the packets arrive.
+    rtpbin.set_property_from_str("buffer-mode", "none");
     pipeline.add(&rtpbin)?;
     let maps: Vec<_> = medias.iter().map(|media| media.formats.clone()).collect();
     rtpbin.connect("request-pt-map", false, move |values| {
