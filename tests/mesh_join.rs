@@ -87,8 +87,9 @@ async fn answering(answer: &'static [u8]) -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
-            stream.read(&mut request).await.ok();
-            stream.write_all(answer).await.ok();
+            if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                stream.write_all(answer).await.ok();
+            }
         }
     });
     addr.to_string()

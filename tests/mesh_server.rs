@@ -396,6 +396,35 @@ async fn the_page_gets_the_ice_servers_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn pages_are_served_typed_guarded_and_not_sent_twice() {
+    let server = start(ServerConfig::default()).await;
+    let get =
+        |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{header}\r\n");
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/watch/r%201", "text/html; charset=utf-8"),
+        ("/styles.css", "text/css; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/app.state.js", "text/javascript; charset=utf-8"),
+    ] {
+        let answer = server.raw(&get(path, "")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        for header in
+            [&format!("content-type: {content_type}"), "content-security-policy: default-src 'self'", "nosniff"]
+        {
+            assert!(answer.contains(header), "{path}: {header}");
+        }
+        let etag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an etag");
+        let again = server.raw(&get(path, &format!("If-None-Match: {etag}\r\n"))).await;
+        assert!(again.starts_with("HTTP/1.1 304 ") && again.ends_with("\r\n\r\n"), "{path}: {again}");
+    }
+    for path in ["/app.nothing.js", "/watch/a%0ab", "/vendor", "/.."] {
+        let answer = server.raw(&get(path, "")).await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") || answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_shutdown_closes_everybody_with_1001_and_says_unavailable_meanwhile() {
     let cancel = CancellationToken::new();
     let listen = ListenAddress::Tcp { host: "127.0.0.1".into(), port: 0 };

@@ -64,7 +64,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     ];
     let gateway = server.gateway().context("the demo's server runs bridges")?;
     let viewing = gateway.keep(BridgePlan::new(room_url.room(), outputs, hls, sdp)).await?;
-    let mut participant = start_participant(&room_url)?;
+    let mut participant = start_participant(&room_url, &options.size)?;
 
     let ended = tell(story, viewing.state().clone(), &mut participant, &stop).await;
     stop.cancel();
@@ -153,10 +153,11 @@ fn room_url(server: &Server, room: &str) -> Result<RoomUrl, Failure> {
 }
 
 /// Starts the test participant: this program too, in a process of its own as a browser would be.
-fn start_participant(room: &RoomUrl) -> anyhow::Result<Child> {
+fn start_participant(room: &RoomUrl, size: &str) -> anyhow::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("publish")
         .arg(room.to_string())
+        .args(["--size", size])
         .env("RUST_LOG", log_filter())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -200,10 +201,8 @@ struct Story {
 
 impl Story {
     fn new(server: &Server, room: &RoomUrl, json: bool) -> Self {
-        let mut call = room_page(server, &[]);
-        call.push_str(
-            &url::form_urlencoded::Serializer::new(String::from("?")).append_pair("room", room.room()).finish(),
-        );
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("room", room.room()).finish();
+        let call = format!("{}?{query}", room_page(server, &[]));
         Self {
             call,
             watch: room_page(server, &["watch", room.room()]),

@@ -70,11 +70,8 @@ fn announce(server: &Server, watchable: bool, json: bool) {
 
 /// A page of a room.
 pub(super) fn room_page(server: &Server, path: &[&str]) -> String {
-    let mut url = match Url::parse(server.base_url()) {
-        Ok(url) => url,
-        // A socket's address is always a URL's.
-        Err(_) => return server.base_url().to_owned(),
-    };
+    // A socket's address is always a URL's.
+    let Ok(mut url) = Url::parse(server.base_url()) else { return server.base_url().to_owned() };
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.extend(path);
     }

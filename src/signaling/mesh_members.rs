@@ -78,7 +78,9 @@ impl Members {
     }
 
     fn remove_missing(&mut self) -> Vec<Event> {
-        self.peers.extract_if(.., |_, peer| peer.missing).map(|(peer, _)| Event::PeerLeft { peer }).collect()
+        let missing: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.missing).map(|(id, _)| id.clone()).collect();
+        self.peers.retain(|_, peer| !peer.missing);
+        missing.into_iter().map(|peer| Event::PeerLeft { peer }).collect()
     }
 
     /// Forgets everybody: we come back as somebody else.

@@ -141,10 +141,9 @@ async fn ready(shared: &Shared, room: Path<String>, media: LiveMedia) -> Result<
     let mut state = viewing.state().clone();
     let settled = state.wait_for(|state| state.is_ready(media) || state.failure(media).is_some());
     let answer = match timeout(gateway.start_wait(), settled).await {
-        Ok(Ok(state)) => match state.failure(media) {
-            None => None,
-            Some(reason) => Some(later(format_args!("room \"{room}\" cannot be watched at the moment: {reason}"))),
-        },
+        Ok(Ok(state)) => state
+            .failure(media)
+            .map(|reason| later(format_args!("room \"{room}\" cannot be watched at the moment: {reason}"))),
         Ok(Err(_)) => Some(later("the bridge has ended")),
         Err(_) => Some(later(format_args!("the bridge of room \"{room}\" is starting"))),
     };

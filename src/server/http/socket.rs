@@ -41,9 +41,8 @@ pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Resp
     let Ok(permit) = shared.connections.clone().try_acquire_owned() else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
     };
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-        Ok(upgrade) => upgrade,
-        Err(_) => return text(StatusCode::BAD_REQUEST, "bad WebSocket handshake"),
+    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await else {
+        return text(StatusCode::BAD_REQUEST, "bad WebSocket handshake");
     };
     let largest = shared.limits.message_bytes;
     // Takes its place among the streams before the upgrade, so that a shutdown in between waits for it.
