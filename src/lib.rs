@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! server                            embedded rooms, pages, supervision of bridge processes
-//! bridge                            one room: the only place where signaling, peer and media meet
+//! bridge  publish                   one room: the only places where signaling, peer and media meet
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! terms                             the words they share: Codec, SessionDescription, IceCandidate …
@@ -19,6 +19,7 @@ pub mod media;
 pub mod output;
 pub mod peer;
 pub mod probe;
+pub mod publish;
 pub mod server;
 pub mod signaling;
 pub mod telemetry;

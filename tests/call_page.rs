@@ -202,6 +202,15 @@ async fn a_call_survives_a_reload_and_a_restart_of_the_server() {
     for person in [&ada, &ben] {
         person.page.eval("window.__pc = [...state.peers.values()][0].pc").await;
     }
+    // Only one side loses the server: the other one ends the call, and it is made again.
+    ben.page.eval("state.ws.close()").await;
+    ben.until("state.roomState === 'calling' && state.members.length === 2").await;
+    ben.until("__connected() === 1 && [...state.peers.values()][0].pc !== __pc").await;
+    tokio::join!(ada.sees_and_hears(1), ben.sees_and_hears(1));
+
+    for person in [&ada, &ben] {
+        person.page.eval("window.__pc = [...state.peers.values()][0].pc").await;
+    }
     server.kill().await;
     ada.until("state.roomState === 'reconnecting'").await;
     let status = ada.page.eval("document.getElementById('status').textContent").await;

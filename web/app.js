@@ -14,7 +14,7 @@ import { hangupAll, leaveRoom } from "./app.mesh.js";
 import { callPeer, hangupPeer, replaceOutgoing } from "./app.peers.js";
 import { startRecording, stopRecording } from "./app.record.js";
 import { join } from "./app.signaling.js";
-import { on, randomId, setRoomState, state } from "./app.state.js";
+import { on, randomId, remember, remembered, setRoomState, state } from "./app.state.js";
 import "./app.tiles.js";
 import "./app.ui.js";
 
@@ -25,9 +25,8 @@ async function connect(roomId, myId) {
   await startMedia();
   if (myId) return join(roomId, myId);
   // A reload comes back as the same member; a duplicated tab finds the id taken and gets another one.
-  const before = sessionStorage.getItem("roomcast.id");
-  await join(roomId, undefined, before ?? randomId());
-  sessionStorage.setItem("roomcast.id", state.myId);
+  await join(roomId, undefined, remembered("sessionStorage", "roomcast.id") || randomId());
+  remember("sessionStorage", "roomcast.id", state.myId);
 }
 
 function disconnect() {

@@ -103,9 +103,10 @@ function stopBlank() {
 
 /** Mutes or unmutes; without a microphone it asks for one. Returns whether we are muted now. */
 export async function toggleMute() {
-  if (!micTrack()) {
+  if (!starting) {
+    state.muted = !state.muted; // how to begin
+  } else if (!micTrack()) {
     try {
-      state.localStream ??= new MediaStream();
       (await capture({ audio: AUDIO })).getTracks().forEach(adopt);
       state.muted = false;
       emit("outgoing", "audio");
@@ -129,12 +130,14 @@ export function toggleCamera() {
 }
 
 async function switchCamera() {
-  if (cameraTrack()) {
+  await starting;
+  if (!starting) {
+    state.cameraOff = !state.cameraOff; // how to begin
+  } else if (cameraTrack()) {
     dropCamera();
     state.cameraOff = true;
   } else {
     try {
-      state.localStream ??= new MediaStream();
       (await capture({ video: VIDEO })).getTracks().forEach(adopt);
       state.cameraOff = false;
     } catch (error) {

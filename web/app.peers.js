@@ -93,7 +93,11 @@ export async function receive({ type, from, sdp, candidate }) {
     closePeer(from);
     peer = null;
   }
-  if (!peer && type === "answer") return;
+  if (type === "answer") {
+    if (!peer) return;
+    // It ended our call while we were away and answers anew: a connection cannot change hands, so call again.
+    if (restarted(peer, sdp)) return again(from);
+  }
   peer ??= createPeer(from);
   updateRoomState();
   try {
@@ -166,9 +170,16 @@ function sendDescription({ id, pc }) {
   send({ type: pc.localDescription.type, to: id, sdp: pc.localDescription });
 }
 
+function again(id) {
+  closePeer(id);
+  callPeer(id);
+}
+
 /** After signaling came back: what was under way may be lost, so say it again. */
 export function resume(peer) {
-  if (peer.pc.signalingState === "have-local-offer") sendDescription(peer);
+  // Closed over there because we were missing from its list.
+  if (peer.dc?.readyState === "closed") again(peer.id);
+  else if (peer.pc.signalingState === "have-local-offer") sendDescription(peer);
   else if (peer.pc.connectionState !== "connected") peer.pc.restartIce();
 }
 

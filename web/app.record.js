@@ -1,7 +1,7 @@
 // Recording in the browser: the picture of one participant (the first other one, or oneself when alone) with the sound
 // of everybody, downloaded when it stops.
 
-import { emit, state } from "./app.state.js";
+import { emit, on, state } from "./app.state.js";
 
 const TYPES = ["video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
 let sound = null;
@@ -36,17 +36,19 @@ function mixSound() {
   const context = new AudioContext();
   const destination = context.createMediaStreamDestination();
   const streams = [state.localStream, ...Array.from(state.peers.values(), (peer) => peer.stream)];
+  const heard = new WeakSet();
   const add = (stream) => {
-    if (stream?.getAudioTracks().length > 0) context.createMediaStreamSource(stream).connect(destination);
+    if (!stream || heard.has(stream) || stream.getAudioTracks().length === 0) return;
+    heard.add(stream);
+    context.createMediaStreamSource(stream).connect(destination);
   };
   streams.forEach(add);
   return { track: destination.stream.getAudioTracks()[0], add, context };
 }
 
-/** Whoever joins while a recording runs is heard in it. */
-export function recordAlso(stream) {
-  if (state.recorder) sound?.add(stream);
-}
+// Whoever joins, or finds a microphone, while a recording runs is heard in it.
+on("peer", (peer) => sound?.add(peer.stream));
+on("media", () => sound?.add(state.localStream));
 
 function finish(mimeType) {
   const blob = new Blob(state.recordedChunks, { type: mimeType });

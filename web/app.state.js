@@ -41,3 +41,20 @@ export function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(6));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
+
+// Where a person has blocked storage even naming it throws, hence the names as text; then nothing is remembered.
+export function remembered(storage, key) {
+  try {
+    return window[storage].getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+export function remember(storage, key, value) {
+  try {
+    window[storage].setItem(key, value);
+  } catch {
+    // see above
+  }
+}

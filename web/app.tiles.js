@@ -2,8 +2,7 @@
 // tiles of a shape of 16:9 fill the stage.
 
 import { callPeer, hangupPeer } from "./app.peers.js";
-import { recordAlso } from "./app.record.js";
-import { isGateway, on, state } from "./app.state.js";
+import { emit, isGateway, on, state } from "./app.state.js";
 
 const stage = document.getElementById("stage");
 const tiles = new Map(); // id -> parts of the tile
@@ -70,7 +69,7 @@ function update(id) {
   const stream = mine ? (state.usingScreen ? state.screenStream : state.localStream) : peer?.stream ?? null;
   if (tile.video.srcObject !== stream) {
     tile.video.srcObject = stream;
-    tile.video.play?.().catch(() => {}); // the page was clicked to join, and muted play is always allowed
+    if (stream) playSoon(tile.video);
   }
   const screen = mine ? state.usingScreen : Boolean(peer?.remote.screen);
   const muted = mine ? state.muted : Boolean(peer?.remote.muted);
@@ -92,6 +91,15 @@ function update(id) {
   tile.hangup.hidden = !peer;
   tile.micOff.toggleAttribute("hidden", !muted);
   tile.root.setAttribute("aria-label", [name, muted && "muted", off && "camera off", screen && "shares a screen"].filter(Boolean).join(", "));
+}
+
+// A page that joined without a click (by script) may not play sound yet: the next click makes up for it.
+function playSoon(video) {
+  video.play().catch((error) => {
+    if (error.name !== "NotAllowedError") return;
+    emit("problem", "Click anywhere to hear the others.");
+    document.addEventListener("pointerdown", () => video.play().catch(() => {}), { once: true });
+  });
 }
 
 /** Makes the tiles match the room: ourselves, every member, and every call. */
@@ -139,7 +147,13 @@ on("members", refresh);
 on("media", refresh);
 on("room-state", refresh);
 on("peer-closed", refresh);
-on("peer", (peer) => {
-  recordAlso(peer.stream);
-  refresh();
-});
+on("peer", refresh);
+
+// Who is speaking, from what was played last.
+setInterval(() => {
+  for (const [id, { root }] of tiles) {
+    const receiver = state.peers.get(id)?.pc.getReceivers().find(({ track }) => track.kind === "audio");
+    const level = receiver?.getSynchronizationSources?.()[0]?.audioLevel ?? 0;
+    root.classList.toggle("speaking", level > 0.03);
+  }
+}, 300);

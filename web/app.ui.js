@@ -4,7 +4,7 @@
 import { toggleChat } from "./app.chat.js";
 import { startMedia } from "./app.media.js";
 import { retryNow } from "./app.signaling.js";
-import { isGateway, on, state } from "./app.state.js";
+import { isGateway, on, remember, remembered, state } from "./app.state.js";
 
 const find = (id) => document.getElementById(id);
 const buttons = (act) => document.querySelectorAll(`[data-act="${act}"]`);
@@ -13,10 +13,18 @@ const call = find("call");
 
 // ---- join card
 
-const saved = new URLSearchParams(location.search).get("room") || decodeURIComponent(location.hash.slice(1));
-find("room").value = saved;
-find("name").value = localStorage.getItem("roomcast.name") ?? "";
-(saved ? find("name") : find("room")).focus();
+function roomOfUrl() {
+  const hash = location.hash.slice(1);
+  try {
+    return new URLSearchParams(location.search).get("room") || decodeURIComponent(hash);
+  } catch {
+    return hash; // not percent-encoded: as it stands
+  }
+}
+
+find("room").value = roomOfUrl();
+find("name").value = remembered("localStorage", "roomcast.name");
+find(find("room").value ? "name" : "room").focus();
 
 find("preview-start").addEventListener("click", () => startMedia());
 find("join-form").addEventListener("submit", async (event) => {
@@ -24,7 +32,7 @@ find("join-form").addEventListener("submit", async (event) => {
   const button = find("join");
   find("lobby-problem").textContent = "";
   state.name = find("name").value.trim();
-  localStorage.setItem("roomcast.name", state.name);
+  remember("localStorage", "roomcast.name", state.name);
   button.disabled = true;
   button.textContent = "Joining…";
   try {
@@ -113,7 +121,8 @@ function showRoomState(roomState) {
     lobby.hidden = inside;
     call.hidden = !inside;
     document.title = inside ? `${state.roomId} · roomcast` : "roomcast";
-    if (!inside) find("room").focus();
+    // The button that was pressed is gone: the focus goes on instead of being lost.
+    (inside ? document.querySelector('.bar [data-act="mute"]') : find("room")).focus();
   }
   if (inside) {
     find("room-title").textContent = state.roomId;
@@ -149,7 +158,7 @@ on("reconnecting", ({ seconds, reason }) => {
 });
 window.addEventListener("online", retryNow);
 window.addEventListener("hashchange", () => {
-  if (state.roomState === "idle") find("room").value = decodeURIComponent(location.hash.slice(1));
+  if (state.roomState === "idle") find("room").value = roomOfUrl();
 });
 
 // ---- invitation

@@ -31,7 +31,10 @@ async function look() {
   if (answer.ok) return play();
   const said = (await answer.text()).trim().slice(0, 200);
   if (answer.status === 503) return wait(mine, "The broadcast is starting…", after);
-  if (answer.status === 404) return wait(mine, sentence(said) || "There is no broadcast of this room yet.", after);
+  if (answer.status === 404) {
+    const empty = /no members|nobody/i.test(said);
+    return wait(mine, empty ? "Nobody is in the room yet." : sentence(said) || "This room is not broadcast.", after);
+  }
   return wait(mine, `The server answered ${answer.status}. Trying again…`, after);
 }
 

@@ -1,11 +1,176 @@
-//! `roomcast publish`.
+//! `roomcast publish`: its options, and its events as text or JSON.
 
-use super::{Context, Exit, Failure};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use roomcast::publish::{PublishError, PublishEvent, PublishOptions, publish};
+use roomcast::signaling::RoomUrl;
+use roomcast::terms::{Codec, IceServer, MediaKind};
+use tokio::sync::mpsc;
+
+use super::{Context, Exit, Failure, print_line};
 
 /// Options of `roomcast publish`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// The room, e.g. mesh+ws://127.0.0.1:8080/ws?room=demo.
+    room_url: String,
+    /// The id to join with; by default test- and eight hex digits.
+    #[arg(long, visible_alias = "id")]
+    name: Option<String>,
+    /// Width and height of the picture.
+    #[arg(long, default_value = "1280x720", value_parser = parse_size)]
+    size: (u32, u32),
+    /// Frames per second.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
+    fps: u32,
+    /// Video codec: vp8, h264 or vp9.
+    #[arg(long, default_value = "vp8", value_parser = parse_codec)]
+    codec: Codec,
+    /// Bits per second of the video; by default what suits its size.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10_000..=100_000_000))]
+    video_bitrate: Option<u32>,
+    /// Publish a media file in a loop instead of the pattern.
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Leave after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    duration: Option<Duration>,
+    /// Send no sound.
+    #[arg(long, conflicts_with = "no_video")]
+    no_audio: bool,
+    /// Send no picture.
+    #[arg(long)]
+    no_video: bool,
+    /// A STUN or TURN server, e.g. stun:stun.example.org:3478 or turn:USER:PASSWORD@HOST; may be repeated.
+    #[arg(long, value_name = "URL", value_parser = parse_ice_server)]
+    ice_server: Vec<IceServer>,
+    /// A local address to send from; may be repeated. By default those of the machine's interfaces.
+    #[arg(long, value_name = "ADDR", env = "ROOMCAST_BIND", value_delimiter = ',')]
+    bind: Vec<IpAddr>,
+}
 
-pub(crate) async fn run(_options: Options, _context: Context) -> Result<Exit, Failure> {
-    Ok(Exit::Done)
+pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
+    let url = room_url(&options).map_err(Failure::bad_arguments)?;
+    let publishing = PublishOptions {
+        size: options.size,
+        fps: options.fps,
+        video: (!options.no_video).then_some(options.codec),
+        video_bitrate: options.video_bitrate,
+        audio: !options.no_audio,
+        file: options.file,
+        duration: options.duration,
+        ice_servers: options.ice_server,
+        ice_addresses: options.bind,
+    };
+    let (sender, mut events) = mpsc::channel(64);
+    let printing = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            print_event(&event, context.json);
+        }
+    });
+    let outcome = publish(url, publishing, sender, context.shutdown.token()).await;
+    printing.await?;
+    match outcome {
+        Ok(()) => Ok(Exit::Done),
+        Err(error @ PublishError::Signaling(_)) => Err(Failure::new(Exit::RoomUnreachable, error)),
+        Err(error @ PublishError::File { .. }) => Err(Failure::bad_arguments(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The URL with the wanted id in it.
+fn room_url(options: &Options) -> anyhow::Result<RoomUrl> {
+    let mut text = options.room_url.clone();
+    if let Some(name) = &options.name {
+        let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        text = format!("{text}{}id={id}", if text.contains('?') { '&' } else { '?' });
+    }
+    text.parse().with_context(|| format!("the room URL {:?} cannot be used", options.room_url))
+}
+
+fn print_event(event: &PublishEvent, json: bool) {
+    if json {
+        match serde_json::to_string(event) {
+            Ok(line) => print_line(line),
+            Err(error) => tracing::warn!(%error, "an event cannot be written"),
+        }
+        return;
+    }
+    match event {
+        PublishEvent::Joined { participant } => print_line(format_args!("joined as {participant}")),
+        PublishEvent::ParticipantJoined { participant } => print_line(format_args!("{participant}: connecting")),
+        PublishEvent::Published { participant } => print_line(format_args!("{participant}: receives us")),
+        PublishEvent::ParticipantLeft { participant, reason: None } => print_line(format_args!("{participant}: left")),
+        PublishEvent::ParticipantLeft { participant, reason: Some(reason) } => {
+            print_line(format_args!("{participant}: ended, {reason}"));
+        }
+        PublishEvent::Reconnecting { attempt, reason } => {
+            print_line(format_args!("the room cannot be reached ({reason}): attempt {attempt}"));
+        }
+        PublishEvent::Stopped { reason, packets_dropped: 0 } => print_line(format_args!("stopped: {reason}")),
+        PublishEvent::Stopped { reason, packets_dropped } => {
+            print_line(format_args!("stopped: {reason}; {packets_dropped} packets were dropped for slow members"));
+        }
+    }
+}
+
+fn parse_size(text: &str) -> anyhow::Result<(u32, u32)> {
+    let size = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    match size {
+        Some((width, height)) if [width, height].iter().all(|side| (16..=7680).contains(side) && side % 2 == 0) => {
+            Ok((width, height))
+        }
+        _ => Err(anyhow!("a size is WIDTHxHEIGHT with even numbers from 16 to 7680, e.g. 1280x720")),
+    }
+}
+
+fn parse_codec(text: &str) -> anyhow::Result<Codec> {
+    match Codec::from_encoding_name(text) {
+        Some(codec) if codec.kind() == MediaKind::Video && codec != Codec::Av1 => Ok(codec),
+        _ => Err(anyhow!("use vp8, h264 or vp9")),
+    }
+}
+
+fn parse_seconds(text: &str) -> anyhow::Result<Duration> {
+    let seconds: f64 = text.parse().context("not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).context("not a time that can be waited")
+}
+
+fn parse_ice_server(text: &str) -> anyhow::Result<IceServer> {
+    let (scheme, rest) = text.split_once(':').context("use stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")?;
+    let server =
+        |username, credential, host: &str| IceServer { urls: vec![format!("{scheme}:{host}")], username, credential };
+    match (scheme, rest.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host))) {
+        ("stun", None) => Ok(server(None, None, rest)),
+        ("turn", Some((Some((user, password)), host))) => Ok(server(Some(user.into()), Some(password.into()), host)),
+        ("turn", _) => Err(anyhow!("a TURN server needs a user and a password: turn:USER:PASSWORD@HOST:PORT")),
+        _ => Err(anyhow!("use stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_even_and_bounded() {
+        assert_eq!(parse_size("640x360").unwrap(), (640, 360));
+        for text in ["", "640", "640x", "x360", "641x360", "0x0", "8000x100", "640x360x1", "-2x4"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ice_servers_carry_their_credentials() {
+        let turn = parse_ice_server("turn:me:p:w@turn.example.org:3478").unwrap();
+        assert_eq!(turn.urls, ["turn:turn.example.org:3478"]);
+        assert_eq!((turn.username.as_deref(), turn.credential.as_deref()), (Some("me"), Some("p:w")));
+        assert_eq!(parse_ice_server("stun:a:1").unwrap().urls, ["stun:a:1"]);
+        for text in ["", "turn:host", "http://a", "turn:user@host"] {
+            assert!(parse_ice_server(text).is_err(), "{text}");
+        }
+    }
 }

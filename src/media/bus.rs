@@ -98,6 +98,8 @@ fn read(message: &gst::Message) -> Option<BusEvent> {
     };
     match message.view() {
         gst::MessageView::Error(error) => Some(BusEvent::Error(fault(error.error(), error.debug()))),
+        // An output whose latency was set by us sends its packets at that time, whatever its elements would need at most.
+        gst::MessageView::Warning(warning) if warning.error().matches(gst::CoreError::Clock) => None,
         gst::MessageView::Warning(warning) => Some(BusEvent::Warning(fault(warning.error(), warning.debug()))),
         gst::MessageView::Eos(_) => Some(BusEvent::Eos),
         _ => None,

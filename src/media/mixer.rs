@@ -74,7 +74,7 @@ impl Mixer {
             mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no idle pad"))?;
         }
         if let Some(pad) = compositor.static_pad("src") {
-            never_go_back(&pad);
+            never_go_back(&pad, gst::ClockTime::SECOND / u64::try_from(canvas.fps).unwrap_or(1).max(1));
         }
         Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, compositor, audiomixer, canvas, video, audio })
     }
@@ -219,17 +219,27 @@ fn answer_latency(pad: &gst::GhostPad, latency: gst::ClockTime) {
     });
 }
 
-/// Drops a picture whose time lies before the last one: the first input makes the compositor put out one at zero.
-fn never_go_back(pad: &gst::Pad) {
+/// Keeps time going forward: with its first input the compositor puts out one picture that lasts from zero to the end of
+/// the tick that was due. It gets that tick's time; a picture for a time that was shown already is dropped.
+fn never_go_back(pad: &gst::Pad, tick: gst::ClockTime) {
     let last = AtomicU64::new(0);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let Some(time) = info.buffer().and_then(|buffer| buffer.pts()).map(gst::ClockTime::nseconds) else {
-            return gst::PadProbeReturn::Ok;
+        let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+        let (Some(time), Some(duration)) = (buffer.pts(), buffer.duration()) else { return gst::PadProbeReturn::Ok };
+        let before = gst::ClockTime::from_nseconds(last.load(Ordering::Relaxed));
+        let (due, end) = (before + tick, time + duration);
+        let time = if time > before || before.is_zero() {
+            time
+        } else if end > due {
+            let buffer = buffer.make_mut();
+            buffer.set_pts(due);
+            buffer.set_duration(end - due);
+            due
+        } else {
+            // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
+            return gst::PadProbeReturn::Handled;
         };
-        if time < last.load(Ordering::Relaxed) {
-            return gst::PadProbeReturn::Drop;
-        }
-        last.store(time, Ordering::Relaxed);
+        last.store(time.nseconds(), Ordering::Relaxed);
         gst::PadProbeReturn::Ok
     });
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gst::prelude::*;
 use gstreamer as gst;
+use gstreamer_video as gst_video;
 
 use super::OutputError;
 use super::attached::{Attached, when_caps_are_known};
@@ -67,6 +68,10 @@ impl RtpTail {
             }
         };
         copy("add");
+        // Otherwise the proof would wait for the next keyframe, two seconds by default.
+        if let Some(pad) = pipeline.by_name("video-payloader").and_then(|payloader| payloader.static_pad("sink")) {
+            pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        }
         let sdp = description.write(loopback.into(), port, self.version);
         let played = probe::first_frames(Source::Sdp(sdp), Wanted { video: true, audio: true }, PROBE).await;
         copy("remove");
@@ -98,6 +103,11 @@ impl Tail for RtpTail {
             attached.pipeline().set_latency(latency);
         }
         Ok(())
+    }
+
+    fn has_end(&self) -> bool {
+        // Receivers notice silence; rtpbin would hold the end back until its next RTCP interval.
+        false
     }
 
     async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError> {

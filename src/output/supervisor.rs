@@ -197,7 +197,11 @@ impl Output {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     drop(proof);
-                    attached.finish().await?;
+                    if tail.has_end() {
+                        attached.finish().await?;
+                    } else {
+                        attached.abandon().await;
+                    }
                     return tail.finish().await;
                 }
                 Some(proven) = async { match &mut proof { Some(proof) => Some(proof.await), None => None } } => {

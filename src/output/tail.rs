@@ -38,6 +38,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// Waits until roomcast itself could play the result as a player would.
     async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError>;
 
+    /// Whether what was written needs an end to be complete.
+    fn has_end(&self) -> bool {
+        true
+    }
+
     /// After the end of the stream was written.
     async fn finish(&self) -> Result<(), OutputError> {
         Ok(())

@@ -20,10 +20,11 @@ use webrtc::rtp_transceiver::RtpSender;
 
 use super::candidates::CandidateBuffer;
 use super::engine::Notice;
+use super::keyframe::KeyframeRequester;
 use super::negotiation::{Input, Negotiation};
 use super::outbound::OutboundTrack;
 use super::rtcp_tap::Feedback;
-use super::track::{InboundTrack, KeyframeRequester, PayloadTypes};
+use super::track::{InboundTrack, PayloadTypes};
 use super::{PeerError, PeerEvent, PeerStats, chat, codecs};
 use crate::terms::{Codec, IceCandidate, MediaKind, SessionDescription};
 

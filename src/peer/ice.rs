@@ -87,7 +87,7 @@ mod tests {
 
     fn v6(ip: &str) -> IfAddr {
         let ip: Ipv6Addr = ip.parse().unwrap();
-        IfAddr::V6(Ifv6Addr { ip, netmask: Ipv6Addr::UNSPECIFIED, prefixlen: 0, broadcast: None, scope_id: 0 })
+        IfAddr::V6(Ifv6Addr { ip, netmask: Ipv6Addr::UNSPECIFIED, prefixlen: 0, broadcast: None })
     }
 
     fn selected(interfaces: &[(&str, IfAddr)], room_is_loopback: bool) -> Vec<String> {

@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod event;
 pub mod ice;
+mod keyframe;
 mod negotiate;
 mod negotiation;
 mod outbound;
@@ -38,12 +39,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
+pub(crate) use keyframe::Pace;
+
 pub use error::PeerError;
 pub use event::PeerEvent;
+pub use keyframe::KeyframeRequester;
 pub use outbound::OutboundTrack;
 pub use packet::RtpPacket;
 pub use stats::{InboundStats, OutboundStats, PeerStats};
-pub use track::{InboundTrack, KeyframeRequester};
+pub use track::InboundTrack;
 
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SessionDescription};
 use connection::{Command, Connection, Inputs, Reply};

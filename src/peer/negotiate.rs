@@ -121,8 +121,7 @@ impl Connection {
         for section in sdp::sections(remote) {
             let before = self.sending.insert(section.mid.clone(), (section.kind, section.sends));
             if before.is_some_and(|(_, sent)| sent != section.sends) {
-                let event =
-                    PeerEvent::TrackActive { mid: section.mid, kind: section.kind, active: section.sends };
+                let event = PeerEvent::TrackActive { mid: section.mid, kind: section.kind, active: section.sends };
                 self.outbox.push_back(event);
             }
         }

@@ -191,12 +191,16 @@ mod tests {
 
     #[test]
     fn a_call_offers_and_the_answer_ends_it() {
-        check("call", true, &[
-            (Input::Call, &[MAKE]),
-            (Input::OfferSet, &[]),
-            (ANSWER, &[Action::ApplyAnswer]),
-            (Input::AnswerApplied, &[]),
-        ]);
+        check(
+            "call",
+            true,
+            &[
+                (Input::Call, &[MAKE]),
+                (Input::OfferSet, &[]),
+                (ANSWER, &[Action::ApplyAnswer]),
+                (Input::AnswerApplied, &[]),
+            ],
+        );
     }
 
     #[test]
@@ -206,23 +210,26 @@ mod tests {
 
     #[test]
     fn an_offer_is_answered_at_any_time() {
-        check("renegotiation", false, &[
-            (OFFER, &[Action::Answer]),
-            (Input::AnswerSet, &[]),
-            (OFFER, &[Action::Answer]),
-            (Input::AnswerSet, &[]),
-        ]);
+        check(
+            "renegotiation",
+            false,
+            &[(OFFER, &[Action::Answer]), (Input::AnswerSet, &[]), (OFFER, &[Action::Answer]), (Input::AnswerSet, &[])],
+        );
     }
 
     #[test]
     fn on_glare_the_polite_side_rolls_back_and_answers() {
-        check("polite", true, &[
-            (Input::Call, &[MAKE]),
-            (Input::OfferSet, &[]),
-            (OFFER, &[Action::RollBack, Action::Answer]),
-            (Input::AnswerSet, &[]),
-            (ANSWER, &[Action::Ignore(Ignored::Stale)]),
-        ]);
+        check(
+            "polite",
+            true,
+            &[
+                (Input::Call, &[MAKE]),
+                (Input::OfferSet, &[]),
+                (OFFER, &[Action::RollBack, Action::Answer]),
+                (Input::AnswerSet, &[]),
+                (ANSWER, &[Action::Ignore(Ignored::Stale)]),
+            ],
+        );
     }
 
     #[test]
@@ -238,48 +245,64 @@ mod tests {
 
     #[test]
     fn what_becomes_needed_during_a_negotiation_is_offered_after_it() {
-        check("offerer", false, &[
-            (Input::Call, &[MAKE]),
-            (Input::OfferSet, &[]),
-            (NEEDED, &[]),
-            (ANSWER, &[Action::ApplyAnswer]),
-            (Input::AnswerApplied, &[MAKE]),
-            (Input::OfferSet, &[]),
-        ]);
+        check(
+            "offerer",
+            false,
+            &[
+                (Input::Call, &[MAKE]),
+                (Input::OfferSet, &[]),
+                (NEEDED, &[]),
+                (ANSWER, &[Action::ApplyAnswer]),
+                (Input::AnswerApplied, &[MAKE]),
+                (Input::OfferSet, &[]),
+            ],
+        );
         check("answerer", true, &[(OFFER, &[Action::Answer]), (NEEDED, &[]), (Input::AnswerSet, &[MAKE])]);
     }
 
     #[test]
     fn an_ice_restart_survives_a_rollback() {
-        check("restart", true, &[
-            (OFFER, &[Action::Answer]),
-            (Input::AnswerSet, &[]),
-            (RESTART, &[MAKE_RESTART]),
-            (Input::OfferSet, &[]),
-            (OFFER, &[Action::RollBack, Action::Answer]),
-            (Input::AnswerSet, &[MAKE_RESTART]),
-            (Input::OfferSet, &[]),
-            (ANSWER, &[Action::ApplyAnswer]),
-            (Input::AnswerApplied, &[]),
-        ]);
+        check(
+            "restart",
+            true,
+            &[
+                (OFFER, &[Action::Answer]),
+                (Input::AnswerSet, &[]),
+                (RESTART, &[MAKE_RESTART]),
+                (Input::OfferSet, &[]),
+                (OFFER, &[Action::RollBack, Action::Answer]),
+                (Input::AnswerSet, &[MAKE_RESTART]),
+                (Input::OfferSet, &[]),
+                (ANSWER, &[Action::ApplyAnswer]),
+                (Input::AnswerApplied, &[]),
+            ],
+        );
     }
 
     #[test]
     fn answers_without_an_offer_and_rollbacks_are_ignored() {
-        check("stale", true, &[
-            (ANSWER, &[Action::Ignore(Ignored::Stale)]),
-            (Input::Remote(SdpType::Pranswer), &[Action::Ignore(Ignored::Stale)]),
-            (Input::Remote(SdpType::Rollback), &[Action::Ignore(Ignored::NothingToRollBack)]),
-        ]);
+        check(
+            "stale",
+            true,
+            &[
+                (ANSWER, &[Action::Ignore(Ignored::Stale)]),
+                (Input::Remote(SdpType::Pranswer), &[Action::Ignore(Ignored::Stale)]),
+                (Input::Remote(SdpType::Rollback), &[Action::Ignore(Ignored::NothingToRollBack)]),
+            ],
+        );
     }
 
     #[test]
     fn a_provisional_answer_keeps_the_offer_open() {
-        check("pranswer", true, &[
-            (Input::Call, &[MAKE]),
-            (Input::OfferSet, &[]),
-            (Input::Remote(SdpType::Pranswer), &[Action::ApplyProvisional]),
-            (ANSWER, &[Action::ApplyAnswer]),
-        ]);
+        check(
+            "pranswer",
+            true,
+            &[
+                (Input::Call, &[MAKE]),
+                (Input::OfferSet, &[]),
+                (Input::Remote(SdpType::Pranswer), &[Action::ApplyProvisional]),
+                (ANSWER, &[Action::ApplyAnswer]),
+            ],
+        );
     }
 }

@@ -171,9 +171,7 @@ mod tests {
         let extensions = [(MID, 1), (RID, 2), (REPAIRED_RID, 3)];
         stage.remote_stream_added(&StreamInfo {
             ssrc: 0,
-            rtp_header_extensions: extensions
-                .map(|(uri, id)| RTPHeaderExtension { uri: uri.to_owned(), id })
-                .to_vec(),
+            rtp_header_extensions: extensions.map(|(uri, id)| RTPHeaderExtension { uri: uri.to_owned(), id }).to_vec(),
             ..Default::default()
         });
         stage

@@ -89,7 +89,10 @@ mod tests {
         let cases: [(&str, &[(&str, bool)]); 7] = [
             ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\n", &[("0", true)]),
             ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=recvonly\r\n", &[("0", false)]),
-            ("v=0\r\nm=audio 9 X 111\r\na=mid:a\r\nm=video 9 X 96\r\na=inactive\r\na=mid:v\r\n", &[("a", true), ("v", false)]),
+            (
+                "v=0\r\nm=audio 9 X 111\r\na=mid:a\r\nm=video 9 X 96\r\na=inactive\r\na=mid:v\r\n",
+                &[("a", true), ("v", false)],
+            ),
             ("v=0\r\na=inactive\r\nm=audio 9 X 111\r\na=mid:0\r\n", &[("0", false)]),
             ("v=0\r\nm=video 0 X 96\r\na=mid:0\r\na=sendrecv\r\n", &[("0", false)]),
             ("v=0\r\nm=application 9 X webrtc-datachannel\r\na=mid:0\r\n", &[]),

@@ -1,22 +1,16 @@
-//! Inbound tracks: RTP packets of one m-line, and keyframe requests back to whoever sends them.
+//! Inbound tracks: the RTP packets of one m-line.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 use tracing::debug;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
+use super::keyframe::KeyframeRequester;
 use super::packet::RtpPacket;
 use crate::terms::{Codec, MediaKind, PayloadType, Ssrc};
-
-/// A keyframe takes a round trip and is expensive for the sender: asking more often only makes it worse.
-const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Which codec each payload type of a connection means; changes with each negotiation.
 #[derive(Debug)]
@@ -77,7 +71,8 @@ impl InboundTrack {
     ) -> Option<Self> {
         loop {
             let packet = next_packet(&*remote).await?;
-            let Some(codec) = payload_types.codec(packet.header.payload_type).filter(|codec| codec.kind() == kind) else {
+            let Some(codec) = payload_types.codec(packet.header.payload_type).filter(|codec| codec.kind() == kind)
+            else {
                 debug!(mid, payload_type = packet.header.payload_type, "skips a packet of an unknown payload type");
                 continue;
             };
@@ -115,73 +110,9 @@ async fn next_packet(remote: &dyn TrackRemote) -> Option<rtp::Packet> {
     }
 }
 
-/// Asks for keyframes, from any thread, without ever waiting.
-#[derive(Clone, Debug, Default)]
-pub struct KeyframeRequester {
-    shared: Arc<Request>,
-}
-
-#[derive(Debug, Default)]
-struct Request {
-    wanted: Notify,
-    ssrc: AtomicU32,
-}
-
-impl KeyframeRequester {
-    /// Asks once. Requests within 500 ms of one another become one.
-    pub fn request(&self) {
-        self.shared.wanted.notify_one();
-    }
-
-    fn of(&self, ssrc: Ssrc) {
-        self.shared.ssrc.store(ssrc.0, Ordering::Relaxed);
-    }
-
-    /// Sends a picture loss indication for each request, until dropped.
-    pub(crate) async fn run(self, remote: Arc<dyn TrackRemote>) {
-        let mut last = None;
-        loop {
-            let ssrc = self.next(&mut last).await;
-            let request = PictureLossIndication { sender_ssrc: 0, media_ssrc: ssrc.0 };
-            if let Err(error) = remote.write_rtcp(vec![Box::new(request)]).await {
-                debug!(%ssrc, %error, "cannot ask for a keyframe");
-            }
-        }
-    }
-
-    /// Waits until it is time for a request. What is asked before that is part of it.
-    async fn next(&self, last: &mut Option<Instant>) -> Ssrc {
-        self.shared.wanted.notified().await;
-        if let Some(last) = *last {
-            tokio::time::sleep_until(last + KEYFRAME_INTERVAL).await;
-        }
-        *last = Some(Instant::now());
-        Ssrc(self.shared.ssrc.load(Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_hundred_requests_become_two_half_a_second_apart() {
-        let requester = KeyframeRequester::default();
-        requester.of(Ssrc(7));
-        let (start, mut last) = (Instant::now(), None);
-        requester.request();
-        assert_eq!(requester.next(&mut last).await, Ssrc(7));
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        for _ in 0..100 {
-            requester.request();
-        }
-        requester.next(&mut last).await;
-        assert_eq!(start.elapsed(), KEYFRAME_INTERVAL);
-        assert!(tokio::time::timeout(Duration::from_secs(60), requester.next(&mut last)).await.is_err());
-        requester.request();
-        requester.next(&mut last).await;
-        assert_eq!(start.elapsed(), KEYFRAME_INTERVAL + Duration::from_secs(60));
-    }
 
     #[test]
     fn payload_types_keep_their_meaning_until_declared_anew() {

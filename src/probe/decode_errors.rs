@@ -77,7 +77,8 @@ pub(super) fn watch(decoder: &gst::Element) -> Arc<Tally> {
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 let is_keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
                 if !keyframe_seen.fetch_or(is_keyframe, Ordering::Relaxed) && !is_keyframe {
-                    return gst::PadProbeReturn::Drop;
+                    // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
+                    return gst::PadProbeReturn::Handled;
                 }
             }
             _ => {}
