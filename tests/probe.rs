@@ -1,7 +1,7 @@
 //! `probe` on files and streams with known properties, made by ffmpeg: what it reports must be what was put in.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -322,7 +322,6 @@ impl Running {
             .args(["-v", "error", "-nostdin", "-y"])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
             .spawn();
         Self(child.unwrap())
     }
@@ -335,11 +334,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.kill().ok();
-        let mut said = String::new();
-        self.0.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said).ok());
         self.0.wait().ok();
-        if !said.is_empty() {
-            eprintln!("ffmpeg: {said}");
-        }
     }
 }

@@ -74,10 +74,10 @@ pub(super) fn measure() -> anyhow::Result<Speed> {
     Ok(Speed::new((cpu_seconds()? - before) / f64::from(SECONDS), cores))
 }
 
-/// A picture that moves everywhere, which costs about what a camera does, and a tone: what a peer would send, ready to be decoded.
+/// A picture that moves everywhere, which costs more than most cameras do, and a tone: what a peer would send, ready to be decoded.
 fn encode_input() -> anyhow::Result<[(&'static str, Vec<gst::Sample>); 2]> {
     let pipeline = Running::launch(&format!(
-        "videotestsrc num-buffers={} pattern=zone-plate kx2=12 ky2=12 kt=2 ! video/x-raw,format=I420,width=1280,height=720,framerate={FPS}/1 !
+        "videotestsrc num-buffers={} pattern=zone-plate kx2=2 ky2=2 kt=1 ! video/x-raw,format=I420,width=1280,height=720,framerate={FPS}/1 !
          vp8enc deadline=1 cpu-used=8 target-bitrate=2000000 ! appsink name=video sync=false
          audiotestsrc num-buffers={} samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=2 ! opusenc !
          appsink name=audio sync=false",

@@ -1,0 +1,57 @@
+# `make run` and `make test` work from a fresh clone on Debian or Ubuntu with nothing but Rust: they install what is missing.
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What `make run` runs, for example: make run ARGS='bridge "mesh+ws://host/ws?room=demo" -o call.mkv'
+ARGS ?= demo
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+.PHONY: setup
+setup: ## Install what is missing to build and run
+	@scripts/setup run
+
+.PHONY: run
+run: setup ## Build a release and run the demo: a server, a test participant, a bridge
+	cargo build --release --locked
+	@target/release/roomcast $(ARGS)
+
+.PHONY: build
+build: setup ## Build a release
+	cargo build --release --locked
+
+# Clippy and rustdoc share their metadata, the tests are the only build: nothing is compiled a third time.
+.PHONY: test
+test: ## Check format, lints and documentation, and run all tests: unit, integration, browsers
+	@scripts/setup test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	cargo test --locked --no-fail-fast
+	@echo 'make test: format, lints, documentation and all tests are good'
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt
+
+.PHONY: bench
+bench: setup ## Measure CPU and latency against a plain GStreamer pipeline
+	cargo bench --locked --bench vertical
+
+.PHONY: doctor
+doctor: build ## Check this machine
+	@target/release/roomcast doctor
+
+.PHONY: deny
+deny: ## Check licences, duplicates and sources of the dependencies (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo 'deny: cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo deny --locked check licenses bans sources
+
+.PHONY: image
+image: ## Build the container image
+	docker build --tag roomcast .
