@@ -64,16 +64,16 @@ async fn measure_plain(input: &Input, directory: &Path) -> f64 {
         "filesrc location={input} ! matroskademux name=demux
          demux.video_0 ! queue ! vp8dec ! queue max-size-buffers=5 !
            x264enc tune=zerolatency threads=1 speed-preset=superfast bitrate=2000 vbv-buf-capacity=1000 key-int-max=60
-             bframes=0 option-string=scenecut=0 ! video/x-h264,profile=constrained-baseline ! h264parse ! tee name=v
-         demux.audio_0 ! queue ! opusdec ! audioconvert ! avenc_aac bitrate=128000 ! aacparse ! tee name=a
-         v. ! queue ! mkv.video_0  a. ! queue ! mkv.audio_0
+             bframes=0 option-string=scenecut=0 ! video/x-h264,profile=constrained-baseline ! tee name=v
+         demux.audio_0 ! queue ! opusdec ! audioconvert ! avenc_aac bitrate=128000 ! tee name=a
+         v. ! queue ! h264parse ! mkv.video_0  a. ! queue ! aacparse ! mkv.audio_0
          matroskamux name=mkv ! filesink location={mkv}
-         v. ! queue ! hls.video  a. ! queue ! hls.audio
+         v. ! queue ! h264parse ! hls.video  a. ! queue ! aacparse ! hls.audio
          hlssink2 name=hls location={hls}/segment%05d.ts playlist-location={hls}/index.m3u8 target-duration=2
            playlist-length=6 max-files=10
          v. ! queue ! rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency !
            udpsink host=127.0.0.1 port={port} sync=true
-         a. ! queue ! rtpmp4gpay pt=97 mtu=1200 ! udpsink host=127.0.0.1 port={} sync=true",
+         a. ! queue ! aacparse ! rtpmp4gpay pt=97 mtu=1200 ! udpsink host=127.0.0.1 port={} sync=true",
         port + 2,
         input = input.file.display(),
         mkv = path("plain.mkv"),
@@ -85,6 +85,8 @@ async fn measure_plain(input: &Input, directory: &Path) -> f64 {
     let mut plain = Running::start(command, "gstreamer1.0-tools");
     let percent = over_window(plain.id(), Instant::now()).await;
     assert!(plain.child.try_wait().expect("its state").is_none(), "gst-launch-1.0 ended before the media");
+    let written = std::fs::metadata(path("plain.mkv")).map_or(0, |file| file.len());
+    assert!(written > 1_000_000, "gst-launch-1.0 wrote {written} bytes only");
     percent
 }
 
