@@ -103,9 +103,11 @@ impl Pair {
 
     /// Waits until tracks of these kinds started on these sides.
     async fn tracks(&mut self, wanted: &[(usize, MediaKind)]) -> Vec<InboundTrack> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut found: Vec<Option<InboundTrack>> = wanted.iter().map(|_| None).collect();
         while found.iter().any(Option::is_none) {
-            if let (side, PeerEvent::TrackStarted(track)) = self.next().await {
+            let event = tokio::time::timeout_at(deadline, self.next()).await;
+            if let (side, PeerEvent::TrackStarted(track)) = event.expect("a track did not start in 20 s") {
                 let at = wanted.iter().position(|place| *place == (side, track.kind)).expect("an unexpected track");
                 assert!(found[at].replace(track).is_none(), "a track started twice");
             }
