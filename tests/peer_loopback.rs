@@ -20,11 +20,6 @@ struct Side {
 }
 
 async fn start(name: &str, polite: bool) -> Side {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_test_writer()
-        .try_init()
-        .ok();
     let config = PeerConfig {
         ice_servers: vec![],
         ice_addresses: vec![IpAddr::from([127, 0, 0, 1])],
@@ -78,17 +73,6 @@ impl Pair {
             let to = 1 - from;
             match event.expect("a side ended") {
                 PeerEvent::LocalDescription(description) => {
-                    eprintln!(
-                        "{from} {:?} {:?}",
-                        description.kind,
-                        description
-                            .sdp
-                            .lines()
-                            .filter(|l| ["m=", "a=mid", "a=send", "a=recv", "a=inac", "a=ssrc", "a=msid"]
-                                .iter()
-                                .any(|p| l.starts_with(p)))
-                            .collect::<Vec<_>>()
-                    );
                     self.sides[from].sent.push(description.clone());
                     self.sides[to].peer.handle_description(description).await.unwrap();
                 }
