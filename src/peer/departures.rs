@@ -164,8 +164,8 @@ mod tests {
     fn a_jump_in_timestamps_begins_anew() {
         let start = Instant::now();
         let mut timeline = timeline(start, 50, |_| 0);
-        timeline.departed(5, start + milliseconds(1000));
-        assert_eq!(timeline.at(start + milliseconds(1010)), Some(5 + 480));
+        timeline.departed(1_000_000, start + milliseconds(1000));
+        assert_eq!(timeline.at(start + milliseconds(1010)), Some(1_000_000 + 480));
     }
 
     #[test]
