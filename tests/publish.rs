@@ -24,15 +24,17 @@ const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Seconds of media that are measured; the first sender reports take one.
 const SECONDS: u64 = 5;
 
-/// What a decoder made of a track: when (in RTP ticks) a flash or a beep began, and how many frames there were.
+/// What a decoder made of a track: when a flash or a beep began, and how many frames there were.
 #[derive(Default)]
 struct Seen {
     frames: usize,
     white: Vec<bool>,
-    marks: Vec<u32>,
+    /// In seconds since the track's first packet.
+    marks: Vec<f64>,
+    first_ticks: u32,
 }
 
-/// Decodes a track and notes where marks begin. Buffers carry their RTP timestamp as time, one tick as a microsecond.
+/// Decodes a track and notes where marks begin. Buffers carry their RTP timestamp as time since the first one.
 fn decode(kind: MediaKind, seen: Arc<Mutex<Seen>>) -> (gst::Pipeline, gst_app::AppSrc) {
     let text = match kind {
         MediaKind::Video => {
@@ -52,8 +54,8 @@ fn decode(kind: MediaKind, seen: Arc<Mutex<Seen>>) -> (gst::Pipeline, gst_app::A
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let buffer = sample.buffer().unwrap();
-                let (ticks, data) = (buffer.pts().unwrap().useconds() as u32, buffer.map_readable().unwrap());
-                note(kind, ticks, &data, &mut seen.lock().unwrap());
+                let (time, data) = (buffer.pts().unwrap(), buffer.map_readable().unwrap());
+                note(kind, time.nseconds() as f64 / 1e9, &data, &mut seen.lock().unwrap());
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),
@@ -62,7 +64,7 @@ fn decode(kind: MediaKind, seen: Arc<Mutex<Seen>>) -> (gst::Pipeline, gst_app::A
     (pipeline, input)
 }
 
-fn note(kind: MediaKind, ticks: u32, data: &[u8], seen: &mut Seen) {
+fn note(kind: MediaKind, time: f64, data: &[u8], seen: &mut Seen) {
     seen.frames += 1;
     let was = seen.white.last().copied().unwrap_or(true);
     let (now, offset) = match kind {
@@ -70,22 +72,23 @@ fn note(kind: MediaKind, ticks: u32, data: &[u8], seen: &mut Seen) {
             let luma = &data[..data.len() * 2 / 3];
             let mean = luma.iter().map(|y| u64::from(*y)).sum::<u64>() / luma.len() as u64;
             assert!(!(90..180).contains(&mean), "a picture that is neither dark nor white: mean luma {mean}");
-            (mean >= 180, 0)
+            (mean >= 180, 0.0)
         }
         MediaKind::Audio => {
             let loud = |sample: &[u8]| i16::from_le_bytes([sample[0], sample[1]]).unsigned_abs() > 3000;
             let onset = data.chunks_exact(2).position(loud);
-            (onset.is_some(), onset.unwrap_or(0) as u32)
+            (onset.is_some(), onset.unwrap_or(0) as f64 / 48_000.0)
         }
     };
     if now && !was {
-        seen.marks.push(ticks.wrapping_add(offset));
+        seen.marks.push(time + offset);
     }
     seen.white.push(now);
 }
 
 async fn read(mut track: InboundTrack, seen: Arc<Mutex<Seen>>) {
-    let (pipeline, input) = decode(track.kind, seen);
+    let (pipeline, input) = decode(track.kind, Arc::clone(&seen));
+    let mut first = None;
     track.keyframe_requester().request();
     while let Some(packet) = track.read().await {
         if packet.is_padding() {
@@ -94,17 +97,23 @@ async fn read(mut track: InboundTrack, seen: Arc<Mutex<Seen>>) {
         let mut bytes = vec![0; packet.marshal_size()];
         packet.marshal_into(&mut bytes).unwrap();
         let mut buffer = gst::Buffer::from_mut_slice(bytes);
-        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_useconds(u64::from(packet.timestamp())));
+        let first = *first.get_or_insert_with(|| {
+            seen.lock().unwrap().first_ticks = packet.timestamp();
+            packet.timestamp()
+        });
+        let ticks = u64::from(packet.timestamp().wrapping_sub(first));
+        let time = ticks * 1_000_000_000 / u64::from(track.codec.clock_rate());
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(time));
         input.push_buffer(buffer).unwrap();
     }
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
 /// The wall-clock second of a mark, by the stream's last sender report (RFC 3550, section 6.4.1).
-fn wall_clock(report: &[u8], ticks: u32, clock_rate: f64) -> f64 {
+fn wall_clock(report: &[u8], first_ticks: u32, time: f64, clock_rate: f64) -> f64 {
     let word = |at: usize| u32::from_be_bytes(report[at..at + 4].try_into().unwrap());
-    let since = ticks.wrapping_sub(word(16)) as i32;
-    f64::from(word(8)) + f64::from(word(12)) / 2f64.powi(32) + f64::from(since) / clock_rate
+    let since = first_ticks.wrapping_sub(word(16)) as i32;
+    f64::from(word(8)) + f64::from(word(12)) / 2f64.powi(32) + f64::from(since) / clock_rate + time
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +196,7 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
     let marks = |kind, clock_rate| -> Vec<f64> {
         let (ssrc, seen) = &tracks[&kind];
         let seen = seen.lock().unwrap();
-        seen.marks.iter().map(|ticks| wall_clock(&reports[ssrc], *ticks, clock_rate)).collect()
+        seen.marks.iter().map(|time| wall_clock(&reports[ssrc], seen.first_ticks, *time, clock_rate)).collect()
     };
     let (flashes, beeps) = (marks(MediaKind::Video, 90_000.0), marks(MediaKind::Audio, 48_000.0));
     let video = tracks[&MediaKind::Video].1.lock().unwrap();
