@@ -139,6 +139,7 @@ impl Options {
             stop_timeout: self.stop_timeout,
             ice_servers: self.ice_servers.clone(),
             ice_addresses: self.bind.clone(),
+            report: self.report.clone(),
             ..BridgeConfig::new(room, outputs)
         })
     }
@@ -146,10 +147,6 @@ impl Options {
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
     let config = options.config()?;
-    if let Some(report) = &options.report {
-        // Found out now, not after an hour of recording.
-        write_report(report, "{}\n").map_err(Failure::bad_arguments)?;
-    }
     let stop = context.shutdown.token().child_token();
     if options.control {
         tokio::spawn(obey_stdin(stop.clone()));
