@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::BridgeError;
@@ -9,7 +10,7 @@ use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
 use crate::media::{self};
-use crate::output::OutputSpec;
+use crate::output::{self, OutputSpec};
 use crate::signaling::RoomUrl;
 use crate::terms::{Codec, IceServer};
 
@@ -50,6 +51,8 @@ pub struct BridgeConfig {
     pub ice_addresses: Vec<IpAddr>,
     /// The `Origin` header for the room's server.
     pub origin: Option<String>,
+    /// Where the caller is going to write what the run was like: checked, not written.
+    pub report: Option<PathBuf>,
 }
 
 impl BridgeConfig {
@@ -73,6 +76,7 @@ impl BridgeConfig {
             ice_servers: Vec::new(),
             ice_addresses: Vec::new(),
             origin: None,
+            report: None,
         }
     }
 
@@ -101,7 +105,18 @@ impl BridgeConfig {
                     return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
                 }
             }
-            spec.check()?;
+        }
+        if let Some(report) = &self.report {
+            let claim = output::path_claim(report);
+            if let Some(other) = claimed.get(&claim) {
+                return Err(BridgeError::Config(format!(
+                    "--report {}: output `{other}` writes to it as well: choose another name",
+                    report.display()
+                )));
+            }
+            output::check_file(report).map_err(|error| {
+                BridgeError::Config(format!("--report {}: cannot be written: {error}", report.display()))
+            })?;
         }
         let wants_h264 = self.outputs.iter().any(|spec| !spec.is_webm());
         let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };
@@ -112,6 +127,10 @@ impl BridgeConfig {
                     "this GStreamer can decode none of the {kind} codecs asked for: `roomcast doctor` says what to install"
                 )));
             }
+        }
+        // Last, because it makes directories: a run that is refused leaves nothing behind.
+        for spec in &self.outputs {
+            spec.check()?;
         }
         Ok(Checked { encoder, codecs })
     }

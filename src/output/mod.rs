@@ -4,6 +4,7 @@
 //! again and stops alone. It is called ready only after roomcast has decoded its result as a player would.
 
 mod attached;
+mod claims;
 mod error;
 mod file;
 mod hls;
@@ -15,6 +16,7 @@ pub mod spec;
 mod supervisor;
 mod tail;
 
+pub use claims::{check_file, path_claim};
 pub use error::OutputError;
 pub use players::Play;
 pub use spec::{OutputSpec, SpecError};

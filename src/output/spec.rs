@@ -116,19 +116,6 @@ impl OutputSpec {
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
     }
 
-    /// The paths and ports that no second output may use.
-    pub fn claims(&self) -> Vec<String> {
-        match &self.destination {
-            Destination::Rtp(rtp) => (0..4)
-                .map(|offset| format!("port {} of {}", rtp.port + offset, rtp.address))
-                .chain(rtp.sdp.iter().map(|sdp| sdp.display().to_string()))
-                .collect(),
-            Destination::Hls(hls) => vec![hls.directory.display().to_string()],
-            Destination::File(file) => vec![file.path.display().to_string()],
-            Destination::TsSocket(path) => vec![path.display().to_string()],
-        }
-    }
-
     /// An error about this output.
     pub fn refuse(&self, reason: impl Into<String>) -> SpecError {
         SpecError { output: self.text.clone(), reason: reason.into() }
@@ -227,7 +214,7 @@ fn unknown_setting(key: &str, known: &str) -> String {
     format!("unknown setting `{key}`: this output has {known}")
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 

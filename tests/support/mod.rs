@@ -8,19 +8,23 @@ mod browser;
 mod caller;
 mod capture;
 mod media_players;
+mod mesh_member;
 mod players;
 mod ports;
 mod process;
 mod roomcast;
+mod scene;
 
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc};
-pub(crate) use players::{Reading, count_error_lines, read_with_ffmpeg, stream_summary};
+pub(crate) use mesh_member::MeshMember;
+pub(crate) use players::{Reading, count_error_lines, picture_at, read_with_ffmpeg, stream_summary};
 pub(crate) use ports::{even_rtp_ports, free_tcp_port};
 pub(crate) use process::Running;
 pub(crate) use roomcast::{Roomcast, probe};
+pub(crate) use scene::{Scene, Wall, assert_flawless, assert_whole, time_of};
 
 /// Browsers need the whole machine to keep real time: tests of one binary that use them hold this while they run.
 pub(crate) async fn one_at_a_time() -> tokio::sync::MutexGuard<'static, ()> {

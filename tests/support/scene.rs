@@ -1,0 +1,115 @@
+//! A server and a test participant with a small picture: a room to bridge on a machine that has other work.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::roomcast::{Roomcast, probe};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A room with somebody in it, and a directory for what the bridge writes.
+pub(crate) struct Scene {
+    /// The signaling server.
+    pub(crate) server: Roomcast,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) base: String,
+    /// Flashes and beeps once a second.
+    pub(crate) publisher: Roomcast,
+    /// Goes with the scene.
+    pub(crate) directory: TempDir,
+}
+
+impl Scene {
+    /// Starts the server and the participant, and waits until the participant is in the room.
+    pub(crate) async fn start() -> Self {
+        let (server, base) = Roomcast::serve(&["--no-bridges"]).await;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let room = room_url(&base);
+        let mut publisher = Roomcast::start(["publish", &room, "--name", "publisher", "--size", "320x180"]);
+        publisher.wait_event("joined", SOON).await;
+        Self { server, base, publisher, directory }
+    }
+
+    /// The room's URL.
+    pub(crate) fn room(&self) -> String {
+        room_url(&self.base)
+    }
+
+    /// A path in the directory.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// Starts a bridge of the room with these outputs and further arguments, and waits until it is in the room.
+    pub(crate) async fn bridge(&self, outputs: &[&str], args: &[&str]) -> (Roomcast, Wall) {
+        let room = self.room();
+        let outputs = outputs.iter().flat_map(|output| ["-o", output]);
+        let mut bridge = Roomcast::start(
+            ["bridge", &room, "--size", "320x180"].into_iter().chain(outputs).chain(args.iter().copied()),
+        );
+        let joined = bridge.wait_event("joined", SOON).await;
+        (bridge, Wall { joined: time_of(&joined) })
+    }
+}
+
+fn room_url(base: &str) -> String {
+    format!("{}/ws?room=r", base.replace("http", "mesh+ws"))
+}
+
+/// When an event happened.
+pub(crate) fn time_of(event: &Value) -> jiff::Timestamp {
+    let time = event["time"].as_str().unwrap_or_else(|| panic!("an event without time: {event}"));
+    time.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
+}
+
+/// The wall clock of a recording: it begins when the room is joined.
+#[derive(Clone, Copy)]
+pub(crate) struct Wall {
+    joined: jiff::Timestamp,
+}
+
+impl Wall {
+    /// Seconds since the bridge joined.
+    pub(crate) fn now(self) -> f64 {
+        self.until(jiff::Timestamp::now())
+    }
+
+    /// Seconds from then to `moment`.
+    pub(crate) fn until(self, moment: jiff::Timestamp) -> f64 {
+        moment.duration_since(self.joined).as_secs_f64()
+    }
+}
+
+/// Asserts that a recording plays without a fault and a gap and is as long as the wall clock says, within 0.3 s.
+/// Returns the probe's report.
+pub(crate) async fn assert_whole(path: &str, wall: f64) -> Value {
+    let report = assert_flawless(path).await;
+    for stream in report["streams"].as_array().unwrap_or(&Vec::new()) {
+        let end = stream["start"].as_f64().unwrap_or(f64::NAN) + stream["duration"].as_f64().unwrap_or(f64::NAN);
+        assert!(
+            (end - wall).abs() <= 0.3,
+            "{path}: {} ends at {end} s instead of {wall} s: {report:#}",
+            stream["kind"]
+        );
+    }
+    report
+}
+
+/// Asserts that a recording has sound and picture without a fault and a gap. Returns the probe's report.
+pub(crate) async fn assert_flawless(path: &str) -> Value {
+    assert!(Path::new(path).exists(), "{path} was not written");
+    let report = probe(path, &[]).await;
+    assert_eq!(report["faults"], serde_json::json!([]), "{path}: {report:#}");
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    let kinds: Vec<_> = streams.iter().map(|stream| stream["kind"].as_str().unwrap_or_default()).collect();
+    assert!(kinds.contains(&"audio") && kinds.contains(&"video"), "{path}: {report:#}");
+    for stream in &streams {
+        assert_eq!(stream["gaps"]["count"], 0, "{path}: {report:#}");
+        assert_eq!(stream["decode_errors"], 0, "{path}: {report:#}");
+    }
+    report
+}
