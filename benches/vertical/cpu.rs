@@ -4,6 +4,7 @@
 //! CPU is that of each process alone, over the same 20 s of media in real time. The server and the participant are other
 //! processes and do not count.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +53,7 @@ async fn measure_bridge(room: &str, input: &Arc<Input>, directory: &Path) -> f64
     let sender = Sender::join(&url, input, 1.0).await;
     let percent = over_window(bridge.id(), sender.began).await;
     sender.leave().await;
+    eprintln!("  the bridge's threads since its start: {}", threads(bridge.id()));
     assert!(bridge.terminate(SOON).await.success(), "the bridge ended badly:\n{}", bridge.log());
     percent
 }
@@ -98,12 +100,30 @@ async fn over_window(pid: u32, began: Instant) -> f64 {
     (cpu_time(pid) - before).as_secs_f64() / from.elapsed().as_secs_f64() * 100.0
 }
 
+/// Which threads of a process took the most CPU time since it started, by their names.
+fn threads(pid: u32) -> String {
+    let mut by_name = BTreeMap::<String, f64>::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        // Names end in numbers that only tell threads of one kind apart; a thread may end while we look.
+        let name = read("comm").trim().trim_end_matches(|last: char| last.is_ascii_digit()).to_owned();
+        *by_name.entry(name).or_default() += parse_stat(&read("stat")).unwrap_or_default().as_secs_f64();
+    }
+    let mut names: Vec<_> = by_name.into_iter().filter(|(_, seconds)| *seconds >= 0.1).collect();
+    names.sort_by(|a, b| b.1.total_cmp(&a.1));
+    names.iter().map(|(name, seconds)| format!("{name} {seconds:.1} s")).collect::<Vec<_>>().join(", ")
+}
+
 /// User and system time of all threads, from `/proc/PID/stat` (fields 14 and 15, in hundredths of a second).
 fn cpu_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    parse_stat(&stat).expect("a stat line")
+}
+
+fn parse_stat(stat: &str) -> Option<Duration> {
     // The name in parentheses may contain anything.
-    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).expect("a stat line");
-    let fields: Vec<_> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
-    Duration::from_millis(ticks * 10)
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis((ticks()? + ticks()?) * 10))
 }
