@@ -21,17 +21,20 @@ pub(crate) struct Scene {
     pub(crate) publisher: Roomcast,
     /// Goes with the scene.
     pub(crate) directory: TempDir,
+    /// Real time needs the machine: one scene of a test binary at a time.
+    _turn: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Scene {
     /// Starts the server and the participant, and waits until the participant is in the room.
     pub(crate) async fn start() -> Self {
+        let turn = super::one_at_a_time().await;
         let (server, base) = Roomcast::serve(&["--no-bridges"]).await;
         let directory = tempfile::tempdir().expect("a temporary directory");
         let room = room_url(&base);
         let mut publisher = Roomcast::start(["publish", &room, "--name", "publisher", "--size", "320x180"]);
         publisher.wait_event("joined", SOON).await;
-        Self { server, base, publisher, directory }
+        Self { server, base, publisher, directory, _turn: turn }
     }
 
     /// The room's URL.
