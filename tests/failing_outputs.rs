@@ -91,8 +91,8 @@ async fn a_full_disk_fails_its_recordings_alone_and_keeps_what_was_written() {
     let failed = ended(&mut bridge, &outputs[0]).await;
     assert_eq!(failed["ok"], false, "{failed}");
     assert!(failed["error"].as_str().unwrap().to_lowercase().contains("no space"), "{failed}");
-    assert_whole(&outputs[2], end).await;
-    assert_flawless(&format!("{}/index.m3u8", scene.path("www"))).await;
+    assert_whole(&outputs[2], end, &bridge).await;
+    assert_flawless(&format!("{}/index.m3u8", scene.path("www")), &bridge).await;
     // What fitted is kept and plays: one of the two had room for a while.
     let kept: Vec<_> =
         outputs[..2].iter().filter(|file| Path::new(file).metadata().is_ok_and(|file| file.len() > 100_000)).collect();
@@ -133,8 +133,8 @@ async fn a_disk_that_has_space_again_is_written_again_in_a_further_part() {
         .map(|part| disk.path(&format!("call.part{part}.mkv")))
         .filter(|path| Path::new(path).exists())
         .collect();
-    assert_flawless(parts.last().expect("a further part")).await;
-    assert_whole(&good, end).await;
+    assert_flawless(parts.last().expect("a further part"), &bridge).await;
+    assert_whole(&good, end, &bridge).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn a_directory_that_is_removed_fails_its_output_alone() {
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(4), "{}", bridge.log());
     assert_eq!(ended(&mut bridge, &doomed).await["ok"], false);
-    assert_whole(&good, end).await;
+    assert_whole(&good, end, &bridge).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,8 +171,8 @@ async fn a_directory_that_comes_back_is_used_again() {
     assert_eq!(again["output"], *hls, "{again}");
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
-    assert_flawless(&format!("{}/index.m3u8", scene.path("www"))).await;
-    assert_whole(&good, end).await;
+    assert_flawless(&format!("{}/index.m3u8", scene.path("www")), &bridge).await;
+    assert_whole(&good, end, &bridge).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +191,7 @@ async fn a_receiver_that_is_not_there_is_no_failure() {
     assert_eq!(report["faults"], serde_json::json!([]), "{report:#}");
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
-    assert_whole(&good, end).await;
+    assert_whole(&good, end, &bridge).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,5 +204,5 @@ async fn a_recording_that_exists_is_kept() {
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
     assert_eq!(std::fs::read_to_string(scene.path("call.1.mkv")).unwrap(), "an earlier recording");
-    assert_whole(&file, end).await;
+    assert_whole(&file, end, &bridge).await;
 }
