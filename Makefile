@@ -31,7 +31,7 @@ test: ## Check format, lints and documentation, and run all tests: unit, integra
 	@scripts/setup test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --no-fail-fast
 	@echo 'make test: format, lints, documentation and all tests are good'
 

@@ -20,11 +20,6 @@ struct Side {
 }
 
 async fn start(name: &str, polite: bool) -> Side {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_test_writer()
-        .try_init()
-        .ok();
     let config = PeerConfig {
         ice_servers: vec![],
         ice_addresses: vec![IpAddr::from([127, 0, 0, 1])],
@@ -78,17 +73,6 @@ impl Pair {
             let to = 1 - from;
             match event.expect("a side ended") {
                 PeerEvent::LocalDescription(description) => {
-                    eprintln!(
-                        "{from} {:?} {:?}",
-                        description.kind,
-                        description
-                            .sdp
-                            .lines()
-                            .filter(|l| ["m=", "a=mid", "a=send", "a=recv", "a=inac", "a=ssrc", "a=msid"]
-                                .iter()
-                                .any(|p| l.starts_with(p)))
-                            .collect::<Vec<_>>()
-                    );
                     self.sides[from].sent.push(description.clone());
                     self.sides[to].peer.handle_description(description).await.unwrap();
                 }
@@ -103,9 +87,11 @@ impl Pair {
 
     /// Waits until tracks of these kinds started on these sides.
     async fn tracks(&mut self, wanted: &[(usize, MediaKind)]) -> Vec<InboundTrack> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut found: Vec<Option<InboundTrack>> = wanted.iter().map(|_| None).collect();
         while found.iter().any(Option::is_none) {
-            if let (side, PeerEvent::TrackStarted(track)) = self.next().await {
+            let event = tokio::time::timeout_at(deadline, self.next()).await;
+            if let (side, PeerEvent::TrackStarted(track)) = event.expect("a track did not start in 20 s") {
                 let at = wanted.iter().position(|place| *place == (side, track.kind)).expect("an unexpected track");
                 assert!(found[at].replace(track).is_none(), "a track started twice");
             }

@@ -9,6 +9,7 @@ mod events;
 mod mix;
 mod participant;
 mod reader;
+mod redial;
 mod room;
 mod state;
 

@@ -66,7 +66,22 @@ pub(crate) enum Report {
     /// Chat.
     Chat(String),
     /// It is over; nothing follows.
-    Closed { reason: String },
+    Closed(Ending),
+}
+
+/// Why a participant's call is over.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// For people.
+    pub(crate) reason: String,
+    /// Whether a new connection may do better: this one was lost, not misused.
+    pub(crate) lost: bool,
+}
+
+impl Ending {
+    fn final_for(reason: impl ToString) -> Self {
+        Self { reason: reason.to_string(), lost: false }
+    }
 }
 
 /// The room's handle of a participant.
@@ -103,8 +118,8 @@ impl Participant {
         let outgoing = Outgoing { id, generation, reports };
         let stopped = stop.clone();
         let run = async move {
-            let reason = run(&outgoing, config, media, messages, state_sender, stopped).await;
-            outgoing.send(Report::Closed { reason }).await;
+            let ending = run(&outgoing, config, media, messages, state_sender, stopped).await;
+            outgoing.send(Report::Closed(ending)).await;
         };
         tasks.spawn(run.instrument(span));
         Self { mailbox, stop, state }
@@ -147,27 +162,27 @@ async fn run(
     messages: mpsc::Receiver<Message>,
     state: watch::Sender<ParticipantState>,
     stop: CancellationToken,
-) -> String {
+) -> Ending {
     let keyframe_wanted = Arc::new(Notify::new());
     let mut ingest = match Ingest::new(outgoing.id.as_str(), &clock, jitter, Arc::clone(&keyframe_wanted)) {
         Ok(ingest) => ingest,
-        Err(error) => return error.to_string(),
+        Err(error) => return Ending::final_for(error),
     };
     let (events_sender, events) = mpsc::channel(MAILBOX);
-    let reason = match ingest.play().await {
-        Err(error) => error.to_string(),
+    let ending = match ingest.play().await {
+        Err(error) => Ending::final_for(error),
         Ok(()) => match Peer::start(outgoing.id.clone(), config, events_sender).await {
-            Err(error) => error.to_string(),
+            Err(error) => Ending::final_for(error),
             Ok(peer) => {
                 let mut call = Call::new(outgoing, peer, &mut ingest, keyframe_wanted, state);
-                let reason = call.run(messages, events, stop).await;
+                let ending = call.run(messages, events, stop).await;
                 call.peer.close().await;
-                reason
+                ending
             }
         },
     };
     ingest.stop().await;
-    reason
+    ending
 }
 
 /// A track that has started.
@@ -224,19 +239,19 @@ impl<'a> Call<'a> {
         mut messages: mpsc::Receiver<Message>,
         mut events: mpsc::Receiver<PeerEvent>,
         stop: CancellationToken,
-    ) -> String {
+    ) -> Ending {
         let (mut look, mut count) = (tokio::time::interval(LOOK), tokio::time::interval(COUNT));
         loop {
             let [(_, audio_sources), (_, video_sources)] = &mut self.sources;
             let outcome = tokio::select! {
-                () = stop.cancelled() => return "left".into(),
+                () = stop.cancelled() => return Ending::final_for("left"),
                 Some(message) = messages.recv() => self.take(message).await,
                 Some(event) = events.recv() => self.hear(event).await,
                 Some(ssrc) = audio_sources.recv() => { self.learn(ssrc, MediaKind::Audio); Ok(()) }
                 Some(ssrc) = video_sources.recv() => { self.learn(ssrc, MediaKind::Video); Ok(()) }
                 () = self.keyframe_wanted.notified() => { self.request_keyframe(); Ok(()) }
                 Some(event) = self.ingest.next_event() => match event {
-                    BusEvent::Error(fault) => Err(format!("its media cannot be decoded: {fault}")),
+                    BusEvent::Error(fault) => Err(Ending::final_for(format!("its media cannot be decoded: {fault}"))),
                     BusEvent::Warning(fault) => { tracing::debug!(%fault); Ok(()) }
                     BusEvent::Eos => Ok(()),
                 },
@@ -247,22 +262,22 @@ impl<'a> Call<'a> {
                 _ = look.tick() => self.look().await,
                 _ = count.tick() => { self.count().await; Ok(()) }
             };
-            if let Err(reason) = outcome {
-                return reason;
+            if let Err(ending) = outcome {
+                return ending;
             }
         }
     }
 
-    async fn take(&mut self, message: Message) -> Result<(), String> {
+    async fn take(&mut self, message: Message) -> Result<(), Ending> {
         match message {
             Message::Call => self.peer.call().await,
             Message::Description(description) => self.peer.handle_description(description).await,
             Message::Candidate(candidate) => self.peer.handle_candidate(candidate).await,
         }
-        .map_err(|error| error.to_string())
+        .map_err(Ending::final_for)
     }
 
-    async fn hear(&mut self, event: PeerEvent) -> Result<(), String> {
+    async fn hear(&mut self, event: PeerEvent) -> Result<(), Ending> {
         match event {
             PeerEvent::LocalDescription(description) => self.outgoing.send(Report::Description(description)).await,
             PeerEvent::LocalCandidate(candidate) => self.outgoing.send(Report::Candidate(candidate)).await,
@@ -275,7 +290,7 @@ impl<'a> Call<'a> {
                 self.disconnected = Some((tokio::time::Instant::now() + ICE_PATIENCE, 0));
                 self.state.send_modify(|state| state.connected = false);
             }
-            PeerEvent::Failed { reason } => return Err(reason),
+            PeerEvent::Failed { reason } => return Err(Ending { reason, lost: true }),
             PeerEvent::TrackStarted(track) => self.start(track).await,
             PeerEvent::TrackActive { mid, kind, active } => {
                 if let Some(track) = self.tracks.get_mut(&kind).filter(|track| track.mid == mid) {
@@ -350,7 +365,7 @@ impl<'a> Call<'a> {
     }
 
     /// Notices tracks that stall or go on, and a connection that does not come back by itself.
-    async fn look(&mut self) -> Result<(), String> {
+    async fn look(&mut self) -> Result<(), Ending> {
         let mut changes = Vec::new();
         for (kind, track) in &mut self.tracks {
             let flows = track.active && track.meter.silence() < STALLED;
@@ -371,7 +386,7 @@ impl<'a> Call<'a> {
             let attempt = attempt + 1;
             self.disconnected = Some((when + 2 * ICE_PATIENCE, attempt));
             self.outgoing.send(Report::Reconnecting { attempt }).await;
-            return self.peer.restart_ice().await.map_err(|error| error.to_string());
+            return self.peer.restart_ice().await.map_err(Ending::final_for);
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use super::BridgeError;
 use super::config::{BridgeConfig, Checked};
 use super::events::{Event, Reason, Record, Summary};
 use super::mix::{self, Mix};
-use super::participant::{Message, Participant, Report};
+use super::participant::{Ending, Message, Participant, Report};
+use super::redial::Redial;
 use super::state::{OutputPhase, OutputState, Snapshot};
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
@@ -61,7 +62,9 @@ pub async fn run(
         started: None,
         room_ice_servers: Vec::new(),
         seats: BTreeMap::new(),
+        present: HashSet::new(),
         everybody: HashSet::new(),
+        redial: Redial::default(),
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -96,7 +99,11 @@ struct Room {
     started: Option<(jiff::Timestamp, Instant)>,
     room_ice_servers: Vec<IceServer>,
     seats: BTreeMap<u64, Seat>,
+    /// Who is in the room now.
+    present: HashSet<ParticipantId>,
+    /// Who ever was.
     everybody: HashSet<ParticipantId>,
+    redial: Redial,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,
@@ -133,6 +140,7 @@ impl Room {
                     // Why it ended is known when the session is closed.
                     None => return Ok(Reason::RoomLost),
                 },
+                () = until(self.redial.next()) => self.call_again().await,
                 Some((id, generation, report)) = reports.recv() => self.report(&id, generation, report).await,
                 Some(event) = next_output_event(&mut self.outputs) => self.output_event(event).await,
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended {
@@ -157,6 +165,7 @@ impl Room {
                 self.tell(Event::Joined { room: self.config.room.room().to_owned(), me }).await;
             }
             RoomEvent::PeerJoined { peer, offer } => {
+                self.present.insert(peer.clone());
                 let call = offer == OfferRole::WeOffer;
                 if offer == OfferRole::WeAskThem {
                     self.send(Command::Call { peer: peer.clone() }).await;
@@ -173,7 +182,11 @@ impl Room {
             // Candidates of a call that is over are on their way for a while.
             RoomEvent::Candidate { peer, candidate } => self.pass(&peer, Message::Candidate(candidate)).await,
             RoomEvent::SessionEnded { peer } => self.dismiss(&peer, "hung up").await,
-            RoomEvent::PeerLeft { peer } => self.dismiss(&peer, "left").await,
+            RoomEvent::PeerLeft { peer } => {
+                self.present.remove(&peer);
+                self.redial.forget(&peer);
+                self.dismiss(&peer, "left").await;
+            }
             RoomEvent::Reconnecting { attempt, retry_in, reason } => {
                 let (what, retry_in) = ("the room".to_owned(), retry_in.as_secs_f64());
                 self.tell(Event::Reconnecting { what, attempt, retry_in, reason }).await;
@@ -244,6 +257,16 @@ impl Room {
         self.release(generation, reason).await;
     }
 
+    /// Calls those whose connection was lost and who are still there.
+    async fn call_again(&mut self) {
+        for id in self.redial.take_due(tokio::time::Instant::now()) {
+            if self.present.contains(&id) && self.seat(&id).is_none() {
+                self.admit(&id).await;
+                self.pass(&id, Message::Call).await;
+            }
+        }
+    }
+
     /// Frees a seat: out of the mix at once, the connection closes in its own time.
     async fn release(&mut self, generation: u64, reason: &str) {
         let Some(mut seat) = self.seats.remove(&generation) else { return };
@@ -292,7 +315,12 @@ impl Room {
                 let text: String = text.chars().filter(|character| !character.is_control()).take(CHAT).collect();
                 tracing::info!(participant = %id, text, "chat");
             }
-            Report::Closed { reason } => self.drop_seat(generation, &reason).await,
+            Report::Closed(Ending { reason, lost }) => {
+                self.drop_seat(generation, &reason).await;
+                if lost && self.present.contains(id) {
+                    self.redial.lost(id, tokio::time::Instant::now());
+                }
+            }
         }
     }
 

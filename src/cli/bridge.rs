@@ -13,12 +13,11 @@ use roomcast::media::mixer::Canvas;
 use roomcast::output::{OutputSpec, OutputSummary};
 use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer};
-use tokio::io::AsyncBufReadExt;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
+use super::parse::{bitrate, ice_server, seconds, size};
 use super::status::Status;
-use super::{Context, Exit, Failure, print_line};
+use super::{Context, Exit, Failure, control, print_line};
 
 /// Events that wait for stdout; a reader that stops reading holds the bridge back no longer than this many events.
 const EVENTS: usize = 256;
@@ -35,16 +34,16 @@ pub(crate) struct Options {
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
-    #[arg(long, default_value = "1280x720", value_parser = parse_size)]
+    #[arg(long, default_value = "1280x720", value_parser = size)]
     size: Size,
     /// Pictures per second.
     #[arg(long, default_value_t = 30)]
     fps: i32,
     /// Video bits per second; k and M are understood.
-    #[arg(long, default_value = "2M", value_parser = parse_bitrate)]
+    #[arg(long, default_value = "2M", value_parser = bitrate)]
     video_bitrate: u32,
     /// Sound bits per second.
-    #[arg(long, default_value = "128k", value_parser = parse_bitrate)]
+    #[arg(long, default_value = "128k", value_parser = bitrate)]
     audio_bitrate: u32,
     /// H.264 encoder: auto takes the first that works on this machine.
     #[arg(long, default_value = "auto")]
@@ -65,19 +64,19 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=5000))]
     jitter_latency: u64,
     /// End after this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
     /// End when nobody else was in the room for this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     exit_when_empty: Option<Duration>,
     /// Seconds that outputs may take to write their end.
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     stop_timeout: Duration,
     /// Our name in the room; by default one that is recognised as a bridge.
     #[arg(long)]
     name: Option<String>,
     /// A STUN or TURN server besides those of the room: stun:HOST or turn:USER:PASSWORD@HOST; may be repeated.
-    #[arg(long = "ice-server", value_name = "URL", value_parser = parse_ice_server)]
+    #[arg(long = "ice-server", value_name = "URL", value_parser = ice_server)]
     ice_servers: Vec<IceServer>,
     /// A local address for media; by default those of the real network interfaces. May be repeated.
     #[arg(long = "bind", value_name = "ADDRESS", env = "ROOMCAST_BIND", value_delimiter = ',')]
@@ -149,7 +148,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     let config = options.config()?;
     let stop = context.shutdown.token().child_token();
     if options.control {
-        tokio::spawn(obey_stdin(stop.clone()));
+        tokio::spawn(control::obey_stdin(stop.clone()));
     }
     let (events, mut receiver) = mpsc::channel::<Record>(EVENTS);
     let (snapshots, snapshot_receiver) = watch::channel(Snapshot::default());
@@ -197,19 +196,6 @@ fn failure(error: BridgeError) -> Failure {
 
 fn exit(outputs: &[OutputSummary]) -> Exit {
     if outputs.iter().all(|output| output.ok) { Exit::Done } else { Exit::OutputFailed }
-}
-
-/// Stops the bridge when stdin says so or ends: a server that dies leaves no bridge behind.
-async fn obey_stdin(stop: CancellationToken) {
-    let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let command = serde_json::from_str::<serde_json::Value>(&line).ok();
-        match command.as_ref().and_then(|command| command.get("command")?.as_str()) {
-            Some("stop") => break,
-            _ => tracing::warn!(line, "unknown command on stdin: known is {{\"command\":\"stop\"}}"),
-        }
-    }
-    stop.cancel();
 }
 
 fn write_report(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
@@ -266,91 +252,9 @@ fn describe_end(summary: &Summary) -> String {
     text
 }
 
-fn parse_size(text: &str) -> Result<Size, String> {
-    let parsed = text
-        .split_once('x')
-        .and_then(|(width, height)| Some(Size { width: width.parse().ok()?, height: height.parse().ok()? }));
-    parsed.ok_or_else(|| format!("`{text}` is not a size: write 1280x720"))
-}
-
-fn parse_bitrate(text: &str) -> Result<u32, String> {
-    let (digits, factor) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
-        digits if digits.len() == text.len() => (digits, 1.0),
-        digits if text.ends_with(['k', 'K']) => (digits, 1e3),
-        digits => (digits, 1e6),
-    };
-    let bits = digits.parse::<f64>().ok().map(|number| number * factor);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-    bits.filter(|bits| (8_000.0..=1e8).contains(bits))
-        .map(|bits| bits as u32)
-        .ok_or_else(|| format!("`{text}` is not a bit rate: write 2M or 128k (8k to 100M)"))
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.trim_end_matches('s').parse::<f64>().ok();
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| format!("`{text}` is not a number of seconds"))
-}
-
 fn parse_codec(text: &str) -> Result<Codec, String> {
     Codec::from_encoding_name(text).ok_or_else(|| {
         let known: Vec<_> = Codec::ALL.iter().map(ToString::to_string).collect();
         format!("unknown codec `{text}`: use {}", known.join(", "))
     })
-}
-
-/// `stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT]`.
-pub(crate) fn parse_ice_server(text: &str) -> Result<IceServer, String> {
-    let wrong = || format!("`{text}` is not an ICE server: write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT");
-    let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
-    match (scheme, rest.rsplit_once('@')) {
-        ("stun" | "stuns", None) if !rest.is_empty() => {
-            Ok(IceServer { urls: vec![text.to_owned()], username: None, credential: None })
-        }
-        ("turn" | "turns", Some((login, host))) if !host.is_empty() => {
-            let (user, password) = login.split_once(':').ok_or_else(wrong)?;
-            Ok(IceServer {
-                urls: vec![format!("{scheme}:{host}")],
-                username: Some(user.to_owned()),
-                credential: Some(password.to_owned()),
-            })
-        }
-        _ => Err(wrong()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bit_rates_take_k_and_m() {
-        for (text, bits) in [("2M", 2_000_000), ("128k", 128_000), ("1.5m", 1_500_000), ("64000", 64_000)] {
-            assert_eq!(parse_bitrate(text), Ok(bits), "{text}");
-        }
-        for text in ["", "fast", "0", "-1k", "1G", "999M"] {
-            assert!(parse_bitrate(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes_and_seconds_are_read() {
-        assert_eq!(parse_size("640x360"), Ok(Size { width: 640, height: 360 }));
-        assert!(parse_size("big").is_err());
-        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_seconds("10s"), Ok(Duration::from_secs(10)));
-        assert!(parse_seconds("-1").is_err());
-    }
-
-    #[test]
-    fn a_turn_server_has_its_login_in_front() {
-        let server = parse_ice_server("turn:me:p@ss@turn.example.org:3478").unwrap();
-        assert_eq!(server.urls, ["turn:turn.example.org:3478"]);
-        assert_eq!((server.username.as_deref(), server.credential.as_deref()), (Some("me"), Some("p@ss")));
-        assert_eq!(parse_ice_server("stun:a:3478").unwrap().urls, ["stun:a:3478"]);
-        for text in ["turn:host", "http://x", "stun:", ""] {
-            assert!(parse_ice_server(text).is_err(), "{text}");
-        }
-    }
 }

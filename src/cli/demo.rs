@@ -158,8 +158,10 @@ fn start_participant(room: &RoomUrl, size: &str) -> anyhow::Result<Child> {
         .arg("publish")
         .arg(room.to_string())
         .args(["--size", size])
+        // Its end ends the participant: a demo that is killed leaves nobody in a room.
+        .arg("--control")
         .env("RUST_LOG", log_filter())
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         // A Ctrl-C in the terminal is for us, who then end everything in order.
         .process_group(0)

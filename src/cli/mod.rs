@@ -1,8 +1,10 @@
 //! One file per subcommand: its options and its `run`. Only here do errors become exit codes and text for people.
 
 mod bridge;
+mod control;
 mod demo;
 mod doctor;
+mod parse;
 mod probe;
 mod publish;
 mod serve;

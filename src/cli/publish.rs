@@ -10,7 +10,8 @@ use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
-use super::{Context, Exit, Failure, print_line};
+use super::parse::{ice_server, seconds};
+use super::{Context, Exit, Failure, control, print_line};
 
 /// Options of `roomcast publish`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
     /// Leave after this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
     /// Send no sound.
     #[arg(long, conflicts_with = "no_video")]
@@ -45,11 +46,14 @@ pub(crate) struct Options {
     #[arg(long)]
     no_video: bool,
     /// A STUN or TURN server, e.g. stun:stun.example.org:3478 or turn:USER:PASSWORD@HOST; may be repeated.
-    #[arg(long, value_name = "URL", value_parser = parse_ice_server)]
+    #[arg(long, value_name = "URL", value_parser = ice_server)]
     ice_server: Vec<IceServer>,
     /// A local address to send from; may be repeated. By default those of the machine's interfaces.
     #[arg(long, value_name = "ADDR", env = "ROOMCAST_BIND", value_delimiter = ',')]
     bind: Vec<IpAddr>,
+    /// Read commands from stdin, one JSON object per line ({"command":"stop"}); its end stops us.
+    #[arg(long, hide = true)]
+    control: bool,
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
@@ -71,7 +75,11 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
             print_event(&event, context.json);
         }
     });
-    let outcome = publish(url, publishing, sender, context.shutdown.token()).await;
+    let stop = context.shutdown.token().child_token();
+    if options.control {
+        tokio::spawn(control::obey_stdin(stop.clone()));
+    }
+    let outcome = publish(url, publishing, sender, stop).await;
     printing.await?;
     match outcome {
         Ok(()) => Ok(Exit::Done),
@@ -134,23 +142,6 @@ fn parse_codec(text: &str) -> anyhow::Result<Codec> {
     }
 }
 
-fn parse_seconds(text: &str) -> anyhow::Result<Duration> {
-    let seconds: f64 = text.parse().context("not a number of seconds")?;
-    Duration::try_from_secs_f64(seconds).context("not a time that can be waited")
-}
-
-fn parse_ice_server(text: &str) -> anyhow::Result<IceServer> {
-    let (scheme, rest) = text.split_once(':').context("use stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")?;
-    let server =
-        |username, credential, host: &str| IceServer { urls: vec![format!("{scheme}:{host}")], username, credential };
-    match (scheme, rest.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host))) {
-        ("stun", None) => Ok(server(None, None, rest)),
-        ("turn", Some((Some((user, password)), host))) => Ok(server(Some(user.into()), Some(password.into()), host)),
-        ("turn", _) => Err(anyhow!("a TURN server needs a user and a password: turn:USER:PASSWORD@HOST:PORT")),
-        _ => Err(anyhow!("use stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,17 +151,6 @@ mod tests {
         assert_eq!(parse_size("640x360").unwrap(), (640, 360));
         for text in ["", "640", "640x", "x360", "641x360", "0x0", "8000x100", "640x360x1", "-2x4"] {
             assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn ice_servers_carry_their_credentials() {
-        let turn = parse_ice_server("turn:me:p:w@turn.example.org:3478").unwrap();
-        assert_eq!(turn.urls, ["turn:turn.example.org:3478"]);
-        assert_eq!((turn.username.as_deref(), turn.credential.as_deref()), (Some("me"), Some("p:w")));
-        assert_eq!(parse_ice_server("stun:a:1").unwrap().urls, ["stun:a:1"]);
-        for text in ["", "turn:host", "http://a", "turn:user@host"] {
-            assert!(parse_ice_server(text).is_err(), "{text}");
         }
     }
 }

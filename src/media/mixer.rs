@@ -65,8 +65,12 @@ impl Mixer {
         let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
         let audiomixer = live("audiomixer", jitter, AUDIO_LATENCY)?;
         let (width, height, fps) = (canvas.size.width, canvas.size.height, canvas.fps);
-        let video_caps =
-            format!("video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1");
+        // What browsers send is in the colours of BT.601 whatever its size; a canvas in other colours would cost a
+        // conversion of every pixel.
+        let video_caps = format!(
+            "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1,\
+             colorimetry=bt601"
+        );
         let video = chain(&pipeline, &compositor, &video_caps, "video")?;
         let audio = chain(&pipeline, &audiomixer, RAW_AUDIO, "audio")?;
         for mixer in [&compositor, &audiomixer] {

@@ -1,5 +1,6 @@
 //! One output's pipeline while it runs: fed by encoded streams, finished by an end of stream of its own.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -42,6 +43,7 @@ impl Attached {
             producer.feed(&appsrc, Patience::Output)
         };
         let feeds = vec![feed("video", video)?, feed("audio", audio)?];
+        start_together(&source_pad(&live, "video")?, &source_pad(&live, "audio")?);
         Ok(Self { live, feeds })
     }
 
@@ -93,6 +95,38 @@ impl Attached {
         self.feeds.clear();
         self.live.stop().await;
     }
+}
+
+fn source_pad(live: &LivePipeline, end: &str) -> Result<gst::Pad, MediaError> {
+    live.element(end)?.static_pad("src").ok_or_else(|| MediaError::Link(format!("`{end}` has no source pad")))
+}
+
+/// Lets sound begin with the first picture: an output waits for a keyframe, and sound that ran ahead of it would be a
+/// hole in the picture at the beginning of every file and playlist.
+fn start_together(video: &gst::Pad, audio: &gst::Pad) {
+    let first_picture = Arc::new(OnceLock::new());
+    let first = Arc::clone(&first_picture);
+    video.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
+            // This probe runs once.
+            first.set(time).ok();
+        }
+        gst::PadProbeReturn::Remove
+    });
+    audio.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let time = info.buffer().and_then(|buffer| running_time(pad, buffer));
+        match (first_picture.get(), time) {
+            (Some(first), Some(time)) if time < *first => gst::PadProbeReturn::Handled,
+            (None, Some(_)) => gst::PadProbeReturn::Handled,
+            _ => gst::PadProbeReturn::Remove,
+        }
+    });
+}
+
+/// A buffer's time on the bridge's clock: encoders count from other zeros than we do, and the segment knows.
+fn running_time(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+    let segment = pad.sticky_event::<gst::event::Segment>(0)?;
+    segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
 }
 
 /// Waits until `ready` gives a value, looking each time when `pad`'s caps change.

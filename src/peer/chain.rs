@@ -28,6 +28,12 @@ pub(crate) trait Stage: Send + Sync {
     /// A packet to the network.
     fn outbound(&mut self, _packet: &mut Packet) {}
 
+    /// A stream of ours was negotiated.
+    fn local_stream_added(&mut self, _info: &StreamInfo) {}
+
+    /// A stream of ours went away.
+    fn local_stream_removed(&mut self, _info: &StreamInfo) {}
+
     /// A remote stream was negotiated.
     fn remote_stream_added(&mut self, _info: &StreamInfo) {}
 
@@ -78,9 +84,13 @@ impl<S: Stage> Protocol<TaggedPacket, TaggedPacket, ()> for Staged<S> {
 }
 
 impl<S: Stage> Interceptor for Staged<S> {
-    fn bind_local_stream(&mut self, _info: &StreamInfo) {}
+    fn bind_local_stream(&mut self, info: &StreamInfo) {
+        self.stage.local_stream_added(info);
+    }
 
-    fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, info: &StreamInfo) {
+        self.stage.local_stream_removed(info);
+    }
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {
         self.stage.remote_stream_added(info);

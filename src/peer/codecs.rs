@@ -14,6 +14,7 @@ use rtc::shared::error::Error;
 use tokio::sync::mpsc;
 
 use super::chain::Staged;
+use super::departures::{self, Departures};
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
 use super::sdes::{self, SourceNamer};
@@ -119,6 +120,7 @@ pub(crate) fn interceptors(engine: &mut MediaEngine, feedback: mpsc::Sender<Feed
     let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
     Ok(configure_rtcp_reports(registry)
         .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
+        .with(Slot::from(departures::SLOT), Staged::new(Departures::default()))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())
         .with(Slot::from(rtx::SLOT), Staged::new(RtxDecapsulator::default()))
         .with(Slot::NackGenerator, nack_generator)

@@ -59,7 +59,7 @@ pub(crate) struct Connection {
     /// What the other side said last: whether each mid sends.
     pub(super) sending: HashMap<String, (MediaKind, bool)>,
     pub(super) outbox: VecDeque<PeerEvent>,
-    kinds: Vec<MediaKind>,
+    pub(super) kinds: Vec<MediaKind>,
     receiving: Vec<MediaKind>,
     outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
@@ -188,6 +188,18 @@ impl Connection {
         for (track, sender) in &self.outbound {
             track.refresh(&**sender, self.connected).await;
         }
+    }
+
+    /// The kinds of our own tracks that have no section yet.
+    pub(super) async fn unnegotiated_outbound(&self) -> Vec<MediaKind> {
+        let mut kinds = Vec::new();
+        for transceiver in self.pc.get_transceivers().await {
+            if let (Ok(None), Ok(Some(sender))) = (transceiver.mid().await, transceiver.sender().await) {
+                let own = self.outbound.iter().find(|(_, known)| known.id() == sender.id());
+                kinds.extend(own.map(|(track, _)| track.codec().kind()));
+            }
+        }
+        kinds
     }
 
     fn feedback(&mut self, feedback: Feedback, keeps_up: bool) {

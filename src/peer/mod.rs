@@ -16,6 +16,7 @@ mod chain;
 mod chat;
 mod codecs;
 mod connection;
+mod departures;
 mod engine;
 mod error;
 mod event;

@@ -1,12 +1,16 @@
 //! Carries out what [`super::negotiation`] decides: offers, answers, rollbacks, candidates, and what follows from them.
 
+use std::sync::Arc;
+
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::shared::error::Error;
 use tracing::debug;
 use webrtc::peer_connection::{RTCIceCandidateInit, RTCSessionDescription};
+use webrtc::rtp_transceiver::RtpTransceiver;
 
 use super::connection::Connection;
 use super::negotiation::{Action, Input};
-use super::{PeerError, PeerEvent, sdp};
+use super::{PeerError, PeerEvent, codecs, sdp};
 use crate::terms::{IceCandidate, SdpType, SessionDescription};
 
 impl Connection {
@@ -32,7 +36,12 @@ impl Connection {
                     }
                     (Action::RollBack, _) => self.roll_back().await.map_err(local(SdpType::Rollback))?,
                     (Action::Answer, Some(sdp)) => {
+                        let prepared = self.prepare_receivers(sdp).await.map_err(local(SdpType::Answer))?;
                         self.apply(SdpType::Offer, sdp).await?;
+                        for transceiver in prepared {
+                            let direction = RTCRtpTransceiverDirection::Inactive;
+                            transceiver.set_direction(direction).await.map_err(local(SdpType::Answer))?;
+                        }
                         self.answer().await.map_err(local(SdpType::Answer))?;
                         self.agreed(sdp).await;
                         inputs.push(Input::AnswerSet);
@@ -52,6 +61,30 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Makes transceivers for new sections in which the other side only listens, if we send nothing there ourselves.
+    ///
+    /// Those that the engine would make have no receiver: whoever joins without a camera and switches it on later, on
+    /// the same section, would never be seen. Made as recvonly they have one, as sendonly they match the section, and
+    /// as inactive, once the offer is applied, they give the answer that is true: nobody sends.
+    async fn prepare_receivers(&mut self, sdp: &str) -> Result<Vec<Arc<dyn RtpTransceiver>>, Error> {
+        let mut free = self.unnegotiated_outbound().await;
+        let mut prepared = Vec::new();
+        for section in sdp::sections(sdp).into_iter().filter(|section| !section.sends) {
+            if self.sending.contains_key(&section.mid) || !self.kinds.contains(&section.kind) {
+                continue;
+            }
+            if let Some(index) = free.iter().position(|kind| *kind == section.kind) {
+                free.swap_remove(index);
+                continue;
+            }
+            let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
+            let transceiver = self.pc.add_transceiver_from_kind(codecs::rtc_kind(section.kind), Some(init)).await?;
+            transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly).await?;
+            prepared.push(transceiver);
+        }
+        Ok(prepared)
     }
 
     async fn offer(&mut self, ice_restart: bool) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Decodes a result as a player would, and says what it has: streams, frame rate, decode errors, gaps, and how far sound and
 //! picture are apart.
 //!
-//! Outputs call [`first_frames`] before they call themselves ready; `roomcast probe` calls [`run`] and [`judge`]. Everything is
+//! Outputs call [`first_frames`] before they call themselves ready; `roomcast probe` calls [`run`] and [`judge()`]. Everything is
 //! decoded in this process by GStreamer; a probe never changes what it looks at, but an SDP's ports are taken while it lasts.
 
 mod decode_errors;
@@ -167,7 +167,7 @@ pub struct FirstFrames {
     pub elapsed: Duration,
 }
 
-/// Decodes `source` and measures it. Faults are in the report (see [`judge`]); an error means that nothing could be opened.
+/// Decodes `source` and measures it. Faults are in the report (see [`judge()`]); an error means that nothing could be opened.
 ///
 /// Dropping the future ends the measurement within a few seconds.
 pub async fn run(source: Source, options: ProbeOptions) -> Result<Report, ProbeError> {

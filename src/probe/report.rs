@@ -1,4 +1,4 @@
-//! What a probe measured, as programs read it (JSON) and as [`super::judge`] reads it. Times are seconds.
+//! What a probe measured, as programs read it (JSON) and as [`super::judge()`] reads it. Times are seconds.
 
 use serde::Serialize;
 

@@ -17,7 +17,7 @@ const KEYFRAME_SECONDS: u32 = 2;
 /// Small enough for every path and every RTX or extension header.
 const MTU: u32 = 1200;
 
-/// The whole pipeline. Its appsinks are `video` and `audio`; the elements `texture` and `flash` carry the probes.
+/// The whole pipeline. Its appsinks are `video` and `audio`; the elements `texture`, `flash` and `beep` carry the probes.
 pub(super) fn text(options: &PublishOptions, clock: bool) -> String {
     let mut branches = Vec::new();
     if options.file.is_some() {
@@ -95,11 +95,7 @@ fn audio(options: &PublishOptions) -> String {
     let source = if options.file.is_some() {
         format!("file. ! queue ! audioconvert ! audioresample ! capsfilter caps=\"{raw}\"")
     } else {
-        // 100 periods of 1 kHz: a beep of 100 ms that starts on the second, like the flash.
-        format!(
-            "audiotestsrc is-live=true wave=ticks freq=1000 sine-periods-per-tick=100 tick-interval=1000000000 \
-             volume=0.5 samplesperbuffer=480 ! audioconvert ! capsfilter caps=\"{raw}\""
-        )
+        format!("audiotestsrc is-live=true wave=silence samplesperbuffer=480 ! capsfilter name=beep caps=\"{raw}\"")
     };
     format!(
         "{source} ! queue ! opusenc bitrate=64000 inband-fec=true packet-loss-percentage=5 ! \

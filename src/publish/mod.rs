@@ -3,6 +3,7 @@
 //! Media is encoded and payloaded once ([`source`]) and fanned out to one connection per member ([`member`]); [`room`]
 //! follows the room's signaling. What it receives is thrown away. Started by `roomcast publish` and `roomcast demo`.
 
+mod beep;
 mod flash;
 mod launch;
 mod looping;

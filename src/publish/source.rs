@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::{PublishError, PublishOptions, flash, launch, looping};
+use super::{PublishError, PublishOptions, beep, flash, launch, looping};
 use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
@@ -63,8 +63,7 @@ impl Source {
         }
         match &options.file {
             Some(path) => open_file(&mut live, path).await?,
-            None if options.video.is_some() => mark(&live, options.fps)?,
-            None => {}
+            None => mark(&live, options)?,
         }
         let keyframes = KeyframeRequester::default();
         let requests = match options.video {
@@ -138,11 +137,16 @@ async fn force_keyframes(requests: KeyframeRequester, sink: gst::Element) {
     }
 }
 
-/// Sets the probes that draw the texture and the flash.
-fn mark(live: &LivePipeline, fps: u32) -> Result<(), MediaError> {
+/// Sets the probes that draw the texture, the flash and the beep.
+fn mark(live: &LivePipeline, options: &PublishOptions) -> Result<(), MediaError> {
     let pad = |name| live.element(name)?.static_pad("src").ok_or_else(|| MediaError::link("a filter without pad"));
-    flash::add_texture(&pad("texture")?);
-    flash::add_flash(&pad("flash")?, fps);
+    if options.video.is_some() {
+        flash::add_texture(&pad("texture")?);
+        flash::add_flash(&pad("flash")?, options.fps);
+    }
+    if options.audio {
+        beep::add_beep(&pad("beep")?);
+    }
     Ok(())
 }
 

@@ -53,6 +53,18 @@ pub(crate) async fn stream_summary(input: &[&str]) -> Value {
     serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("ffprobe {input:?}: {error}\n{stdout}"))
 }
 
+/// The picture at a moment of a file, in grey, one byte a pixel, row by row.
+pub(crate) async fn picture_at(path: &str, time: Duration, (width, height): (usize, usize)) -> Vec<u8> {
+    let mut command = piped("ffmpeg");
+    let time = time.as_secs_f64().to_string();
+    command.args(["-loglevel", "error", "-ss", &time, "-i", path, "-frames:v", "1"]);
+    command.args(["-f", "rawvideo", "-pix_fmt", "gray", "-"]);
+    let output = command.output().await.expect("ffmpeg is installed: apt-get install ffmpeg");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.stdout.len(), width * height, "no picture at {time} s of {path}: {error}");
+    output.stdout
+}
+
 async fn run(command: tokio::process::Command, within: Duration) -> (String, String, bool) {
     let mut running = Running::start(command, "ffmpeg");
     let mut out = running.child.stdout.take().expect("stdout is piped");

@@ -134,6 +134,6 @@ mod tests {
         let first = free_rtp_port(30_000).unwrap();
         let _taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, first + 3)).unwrap();
         let next = free_rtp_port(first).unwrap();
-        assert!(next > first + 3 && next % 2 == 0);
+        assert!(next > first + 3 && next.is_multiple_of(2));
     }
 }
