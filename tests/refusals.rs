@@ -128,7 +128,7 @@ async fn two_bridges_of_one_name_do_not_push_each_other_out() {
     first.wait_event("output_ready", SOON).await;
     let end = wall.now();
     assert!(first.terminate(SOON).await.success(), "{}", first.log());
-    assert_whole(&scene.path("a.mkv"), end).await;
+    assert_whole(&scene.path("a.mkv"), end, &first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +170,7 @@ async fn a_server_that_is_killed_and_comes_back_is_joined_again_and_the_recordin
     bridge.wait_event("stats", SOON).await;
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
-    let report = assert_whole(&scene.path("a.mkv"), end).await;
+    let report = assert_whole(&scene.path("a.mkv"), end, &bridge).await;
     let events = bridge.events();
     assert!(!events.iter().any(|event| event["event"] == "track_stalled"), "{events:#?}");
     let flashes = report["skew"]["count"].as_f64().unwrap_or(0.0);

@@ -22,7 +22,7 @@ use crate::terms::MediaKind;
 pub(crate) struct Mix {
     pub(crate) streams: Streams,
     mixer: Arc<Mixer>,
-    encoders: Vec<StreamEncoder>,
+    encoders: Vec<(MediaKind, StreamEncoder)>,
     faults: mpsc::Receiver<BridgeError>,
     _watchers: JoinSet<()>,
 }
@@ -38,25 +38,25 @@ impl Mix {
         let mut mixer = Mixer::new(clock, config.canvas, config.jitter_latency)?;
         let (picture, sound) = (mixer.producer(MediaKind::Video).clone(), mixer.producer(MediaKind::Audio).clone());
         let (mut encoders, mut streams) = (Vec::new(), Streams::default());
-        let mut add = |encoder: StreamEncoder| {
+        let mut add = |kind, encoder: StreamEncoder| {
             let producer = encoder.producer().clone();
-            encoders.push(encoder);
+            encoders.push((kind, encoder));
             Some(producer)
         };
         if let Some(encoder) = checked.encoder {
             tracing::info!(encoder = encoder.name, "encodes H.264");
-            streams.h264 = add(StreamEncoder::h264(clock, &picture, encoder, &settings)?);
-            streams.aac = add(StreamEncoder::aac(clock, &sound, &settings)?);
+            streams.h264 = add(MediaKind::Video, StreamEncoder::h264(clock, &picture, encoder, &settings)?);
+            streams.aac = add(MediaKind::Audio, StreamEncoder::aac(clock, &sound, &settings)?);
         }
         if config.outputs.iter().any(crate::output::OutputSpec::is_webm) {
-            streams.vp8 = add(StreamEncoder::vp8(clock, &picture, &settings)?);
-            streams.opus = add(StreamEncoder::opus(clock, &sound, &settings)?);
+            streams.vp8 = add(MediaKind::Video, StreamEncoder::vp8(clock, &picture, &settings)?);
+            streams.opus = add(MediaKind::Audio, StreamEncoder::opus(clock, &sound, &settings)?);
         }
 
         let (fault_sender, faults) = mpsc::channel(1);
         let mut watchers = JoinSet::new();
         watchers.spawn(watch("the mixer", mixer.take_events(), fault_sender.clone()));
-        for encoder in &mut encoders {
+        for (_, encoder) in &mut encoders {
             watchers.spawn(watch("an encoder", encoder.take_events(), fault_sender.clone()));
             encoder.play().await?;
         }
@@ -99,14 +99,16 @@ impl Mix {
         }
     }
 
-    /// Pictures that the video encoder took, and those that came too fast for it.
+    /// Pictures that the first video encoder took, and those that came too fast for any of them.
     pub(crate) fn frames(&self) -> (u64, u64) {
-        self.encoders.first().map_or((0, 0), |encoder| (encoder.pushed(), encoder.dropped()))
+        let mut video = self.encoders.iter().filter(|(kind, _)| *kind == MediaKind::Video).map(|(_, encoder)| encoder);
+        let Some(first) = video.next() else { return (0, 0) };
+        (first.pushed(), first.dropped() + video.map(StreamEncoder::dropped).sum::<u64>())
     }
 
     /// Ends everything in bounded time.
     pub(crate) async fn stop(self) {
-        for encoder in &self.encoders {
+        for (_, encoder) in &self.encoders {
             encoder.stop().await;
         }
         self.mixer.stop().await;

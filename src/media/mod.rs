@@ -15,6 +15,7 @@ pub mod producer;
 pub mod template;
 
 mod decode;
+mod phase;
 
 pub use decode::can_decode;
 

@@ -120,7 +120,11 @@ impl Roomcast {
 
     /// Waits for its end.
     pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
-        self.running.ended(within).await
+        let status = self.running.ended(within).await;
+        // Its last events may still be in the pipe.
+        let mut events = self.events.clone();
+        timeout(Duration::from_secs(2), async { while events.changed().await.is_ok() {} }).await.ok();
+        status
     }
 }
 

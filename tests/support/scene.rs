@@ -21,17 +21,20 @@ pub(crate) struct Scene {
     pub(crate) publisher: Roomcast,
     /// Goes with the scene.
     pub(crate) directory: TempDir,
+    /// Real time needs the machine: one scene of a test binary at a time.
+    _turn: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Scene {
     /// Starts the server and the participant, and waits until the participant is in the room.
     pub(crate) async fn start() -> Self {
+        let turn = super::one_at_a_time().await;
         let (server, base) = Roomcast::serve(&["--no-bridges"]).await;
         let directory = tempfile::tempdir().expect("a temporary directory");
         let room = room_url(&base);
         let mut publisher = Roomcast::start(["publish", &room, "--name", "publisher", "--size", "320x180"]);
         publisher.wait_event("joined", SOON).await;
-        Self { server, base, publisher, directory }
+        Self { server, base, publisher, directory, _turn: turn }
     }
 
     /// The room's URL.
@@ -84,10 +87,10 @@ impl Wall {
     }
 }
 
-/// Asserts that a recording plays without a fault and a gap and is as long as the wall clock says, within 0.3 s.
-/// Returns the probe's report.
-pub(crate) async fn assert_whole(path: &str, wall: f64) -> Value {
-    let report = assert_flawless(path).await;
+/// Asserts that a recording of a bridge that has stopped plays without a fault and is as long as the wall clock says,
+/// within 0.3 s. Returns the probe's report.
+pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Value {
+    let report = assert_flawless(path, bridge).await;
     for stream in report["streams"].as_array().unwrap_or(&Vec::new()) {
         let end = stream["start"].as_f64().unwrap_or(f64::NAN) + stream["duration"].as_f64().unwrap_or(f64::NAN);
         assert!(
@@ -99,17 +102,27 @@ pub(crate) async fn assert_whole(path: &str, wall: f64) -> Value {
     report
 }
 
-/// Asserts that a recording has sound and picture without a fault and a gap. Returns the probe's report.
-pub(crate) async fn assert_flawless(path: &str) -> Value {
+/// Asserts that what a stopped bridge has written has sound and picture without a decode error and without a gap.
+/// Returns the probe's report.
+///
+/// Only pictures that the bridge itself says it lost, because the machine was too busy to encode them, may be missing:
+/// no output may lose any.
+pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     assert!(Path::new(path).exists(), "{path} was not written");
+    let events = bridge.events();
+    let stopped = events.iter().find(|event| event["event"] == "stopped").expect("a bridge that has stopped");
+    let admitted = stopped["summary"]["frames_dropped"].as_f64().expect("a number of lost pictures");
     let report = probe(path, &[]).await;
-    assert_eq!(report["faults"], serde_json::json!([]), "{path}: {report:#}");
+    assert_eq!(report["problems"], serde_json::json!([]), "{path}: {report:#}");
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
-    let kinds: Vec<_> = streams.iter().map(|stream| stream["kind"].as_str().unwrap_or_default()).collect();
-    assert!(kinds.contains(&"audio") && kinds.contains(&"video"), "{path}: {report:#}");
+    for kind in ["audio", "video"] {
+        assert!(streams.iter().any(|stream| stream["kind"] == kind), "{path} has no {kind}: {report:#}");
+    }
     for stream in &streams {
-        assert_eq!(stream["gaps"]["count"], 0, "{path}: {report:#}");
-        assert_eq!(stream["decode_errors"], 0, "{path}: {report:#}");
+        assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&0.into(), &0.into()), "{path}: {report:#}");
+        let allowed = if stream["kind"] == "video" { admitted / 30.0 + 0.001 } else { 0.0 };
+        let missing = stream["gaps"]["total"].as_f64().unwrap_or(f64::NAN);
+        assert!(missing <= allowed, "{path}: {missing} s are missing, {admitted} pictures lost by the mix: {report:#}");
     }
     report
 }

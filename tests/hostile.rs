@@ -1,0 +1,356 @@
+//! Somebody hostile in the room: whatever they send, they are dropped with a reason or ignored, and the others' pictures
+//! go on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
+
+mod support;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use rand::{Rng, RngExt};
+use roomcast::peer::{Peer, PeerConfig, PeerEvent, RtpPacket};
+use roomcast::terms::{Codec, IceCandidate, ParticipantId, SessionDescription};
+use serde_json::{Value, json};
+use support::{MeshMember, Roomcast, Scene, Wall, assert_whole};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The gateway's id in a scene.
+const BRIDGE: &str = "zzz-gw-00000001";
+
+/// A bridge that records a scene and receives its publisher.
+async fn recording(scene: &Scene) -> (Roomcast, Wall) {
+    let (mut bridge, wall) = scene.bridge(&[&scene.path("a.mkv")], &["--name", BRIDGE]).await;
+    bridge.wait_event("output_ready", SOON).await;
+    while bridge.wait_event("track_started", SOON).await["kind"] != "video" {}
+    (bridge, wall)
+}
+
+/// Why the bridge dropped a participant.
+async fn dropped(bridge: &mut Roomcast, id: &str) -> String {
+    loop {
+        let left = bridge.wait_event("participant_left", SOON).await;
+        if left["participant"] == id {
+            return left["reason"].as_str().unwrap().to_owned();
+        }
+        assert_ne!(left["participant"], "publisher", "{left}");
+    }
+}
+
+/// The publisher never stopped to be seen, nothing panicked, and the recording has no gap.
+async fn assert_unharmed(scene: &Scene, mut bridge: Roomcast, wall: Wall) {
+    // One more round of figures while everything is as the hostile one has left it.
+    bridge.wait_event("stats", SOON).await;
+    let end = wall.now();
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
+    let (events, log) = (bridge.events(), bridge.log());
+    assert!(!log.contains("panicked"), "{log}");
+    for event in &events {
+        let about_publisher = event["participant"] == "publisher";
+        let harmless = match event["event"].as_str().unwrap() {
+            "track_stalled" => !about_publisher,
+            "participant_left" => !about_publisher || event["reason"] == "the bridge ended",
+            "output_failed" | "reconnecting" => false,
+            _ => true,
+        };
+        assert!(harmless, "{event}\n{log}");
+    }
+    let frames_of_publisher: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "stats")
+        .filter_map(|stats| {
+            let all = stats["participants"].as_array()?;
+            all.iter().find(|state| state["participant"] == "publisher")?["fps"].as_f64()
+        })
+        .collect();
+    let last = frames_of_publisher.last().expect("figures of the publisher");
+    assert!(*last > 15.0, "the publisher's pictures per second: {frames_of_publisher:?}");
+    assert_whole(&scene.path("a.mkv"), end, &bridge).await;
+}
+
+fn offer(sdp: &str) -> Value {
+    json!({ "type": "offer", "to": BRIDGE, "sdp": { "type": "offer", "sdp": sdp } })
+}
+
+fn candidate(text: &str) -> Value {
+    json!({ "type": "candidate", "to": BRIDGE, "candidate": { "candidate": text, "sdpMid": "0", "sdpMLineIndex": 0 } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_that_are_none_drop_their_sender_with_a_reason_and_nobody_else() {
+    let scene = Scene::start().await;
+    let (mut bridge, wall) = recording(&scene).await;
+    let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n";
+    let section = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n";
+    for (name, message, expected) in [
+        ("garbage", offer("this is no SDP"), "no m-line"),
+        ("broken", offer(&format!("{head}m=audio\r\n")), "the Offer cannot be applied"),
+        ("binary", offer(&format!("{head}{section}\u{0}\u{1}\u{7f}=\r\n")), "the Offer cannot be applied"),
+        ("large", offer(&"a".repeat(1024 * 1024 - 200)), "more than the 262144 that are read"),
+        ("sections", offer(&format!("{head}{}", "m=audio 9 X 0\r\n".repeat(10_000))), "10000 m-lines"),
+        // As candidates inside of one description: too large, or too many.
+        (
+            "inside",
+            offer(&format!(
+                "{head}{section}{}",
+                "a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n".repeat(10_000)
+            )),
+            "bytes, more than the 262144",
+        ),
+        ("codecs", offer(&format!("{head}m=video 9 UDP/TLS/RTP/SAVPF {}\r\n", "96 ".repeat(50_000))), "the Offer"),
+    ] {
+        let mut member = MeshMember::join(&scene.base, "r", name).await;
+        bridge.wait_event("participant_joined", SOON).await;
+        member.say(&message).await;
+        let reason = dropped(&mut bridge, name).await;
+        assert!(reason.contains(expected), "{name}: {reason}");
+        assert!(reason.len() < 400, "{name}: a reason is for people: {} bytes", reason.len());
+    }
+    assert_unharmed(&scene, bridge, wall).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_and_messages_out_of_order_are_ignored_or_drop_their_sender_alone() {
+    let scene = Scene::start().await;
+    let (mut bridge, wall) = recording(&scene).await;
+
+    // Candidates before any description, then too many of them. The bridge offers, and nothing answers.
+    let mut flood = MeshMember::join(&scene.base, "r", "flood").await;
+    flood.hear_type("offer").await;
+    for number in 0..400 {
+        flood.say(&candidate(&format!("candidate:{number} 1 udp 2130706431 127.0.0.1 9 typ host"))).await;
+    }
+    let reason = dropped(&mut bridge, "flood").await;
+    assert!(reason.contains("ICE candidates arrived"), "{reason}");
+    drop(flood);
+
+    // An answer to the bridge's offer twice, answers that answer nothing, a rollback, an unknown type.
+    let mut twice = MeshMember::join(&scene.base, "r", "twice").await;
+    let offered = twice.hear_type("offer").await;
+    let answer = answer_to(offered["sdp"]["sdp"].as_str().unwrap()).await;
+    for _ in 0..3 {
+        twice.say(&json!({ "type": "answer", "to": BRIDGE, "sdp": answer })).await;
+    }
+    for kind in ["rollback", "pranswer", "nonsense"] {
+        twice.say(&json!({ "type": "answer", "to": BRIDGE, "sdp": { "type": kind, "sdp": "v=0" } })).await;
+    }
+    // Candidates that are none.
+    for text in [
+        "candidate:",
+        "candidate:1 1 udp x y z",
+        "\u{0}\u{1}",
+        &"x".repeat(100_000),
+        "candidate:1 1 tcp 1 ::1 0 typ prflx",
+    ] {
+        twice.say(&candidate(text)).await;
+    }
+    for odd in [json!(null), json!(7), json!([[[[[]]]]]), json!({ "candidate": 7 }), json!({ "sdpMLineIndex": 99_999 })]
+    {
+        twice.say(&json!({ "type": "candidate", "to": BRIDGE, "candidate": odd })).await;
+        twice.say(&json!({ "type": "offer", "to": BRIDGE, "sdp": odd })).await;
+        twice.say(&json!({ "type": "hangup", "to": odd })).await;
+    }
+    drop(twice);
+    let reason = dropped(&mut bridge, "twice").await;
+    assert!(!reason.is_empty());
+
+    // Somebody who comes and goes faster than a connection can be made.
+    for _ in 0..20 {
+        let mut hasty = MeshMember::join(&scene.base, "r", "hasty").await;
+        hasty.say(&candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host")).await;
+        hasty.say(&json!({ "type": "hangup", "to": BRIDGE })).await;
+        hasty.say(&json!({ "type": "leave" })).await;
+    }
+
+    // Frames that are no messages: the server closes that connection.
+    let mut mumbling = MeshMember::join(&scene.base, "r", "mumbling").await;
+    for text in ["{", "\u{0}", "[[[[[[[[[[", "{\"type\":\"offer\"", "nonsense"] {
+        mumbling.say_text(text).await;
+    }
+    while mumbling.hear().await.is_some() {}
+    dropped(&mut bridge, "mumbling").await;
+    assert_unharmed(&scene, bridge, wall).await;
+}
+
+/// A real answer, from a connection that nobody will ever reach.
+async fn answer_to(offer: &str) -> SessionDescription {
+    let (peer, mut events) = peer().await;
+    let offer = json!({ "type": "offer", "sdp": offer });
+    peer.handle_description(serde_json::from_value(offer).unwrap()).await.unwrap();
+    loop {
+        if let PeerEvent::LocalDescription(answer) = timeout(SOON, events.recv()).await.unwrap().unwrap() {
+            return answer;
+        }
+    }
+}
+
+async fn peer() -> (Peer, mpsc::Receiver<PeerEvent>) {
+    let (sender, events) = mpsc::channel(256);
+    let ice_addresses = vec![IpAddr::from([127, 0, 0, 1])];
+    let config = PeerConfig { ice_servers: vec![], ice_addresses, codecs: Codec::ALL.to_vec(), polite: false };
+    (Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap(), events)
+}
+
+/// How packets are spoilt.
+#[derive(Clone, Copy, Debug)]
+enum Spoil {
+    /// Random bytes, in order.
+    Payload,
+    /// Sequence numbers and timestamps jump.
+    Order,
+    /// Beginnings of real pictures and fragments that never end.
+    Fragments,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_that_are_no_media_harm_nobody_but_their_sender() {
+    let scene = Scene::start().await;
+    let (mut bridge, wall) = recording(&scene).await;
+    for (codec, spoil) in [
+        (Codec::Vp8, Spoil::Payload),
+        (Codec::Vp8, Spoil::Fragments),
+        (Codec::H264, Spoil::Payload),
+        (Codec::H264, Spoil::Fragments),
+        (Codec::Vp9, Spoil::Payload),
+        (Codec::Opus, Spoil::Payload),
+        (Codec::Opus, Spoil::Order),
+    ] {
+        send_garbage(&scene, codec, spoil).await;
+        assert!(
+            bridge.events().iter().all(|event| event["event"] != "stopped"),
+            "{codec:?} {spoil:?}: {}",
+            bridge.log()
+        );
+    }
+    let started = bridge.events().iter().filter(|event| event["event"] == "track_started").count();
+    assert!(started >= 2 + 7, "the packets did reach the bridge: {:#?}", bridge.events());
+    bridge.wait_event("stats", SOON).await;
+    assert_unharmed(&scene, bridge, wall).await;
+}
+
+/// Joins, connects as browsers do, sends packets of that kind for two seconds, and leaves.
+async fn send_garbage(scene: &Scene, codec: Codec, spoil: Spoil) {
+    let mut member = MeshMember::join(&scene.base, "r", "garbage").await;
+    let (peer, mut events) = peer().await;
+    let track = peer.add_outbound(codec).await.unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let (mut until, mut number, mut sent) = (None, 0u32, 0u32);
+    loop {
+        tokio::select! {
+            message = member.hear() => {
+                let message = message.expect("the room stays");
+                match message["type"].as_str().unwrap_or_default() {
+                    _ if message["from"] != BRIDGE => {}
+                    "offer" | "answer" => {
+                        let description = serde_json::from_value(message["sdp"].clone()).unwrap();
+                        peer.handle_description(description).await.unwrap();
+                    }
+                    "candidate" => {
+                        let candidate: Option<IceCandidate> = serde_json::from_value(message["candidate"].clone()).unwrap();
+                        peer.handle_candidate(candidate).await.unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            event = events.recv() => match event.expect("a connection that stands") {
+                PeerEvent::LocalDescription(description) => {
+                    let kind = serde_json::to_value(description.kind).unwrap();
+                    member.say(&json!({ "type": kind, "to": BRIDGE, "sdp": description })).await;
+                }
+                PeerEvent::LocalCandidate(candidate) => {
+                    member.say(&json!({ "type": "candidate", "to": BRIDGE, "candidate": candidate })).await;
+                }
+                PeerEvent::Connected => until = Some(Instant::now() + Duration::from_secs(2)),
+                _ => {}
+            },
+            _ = tick.tick() => {
+                number += 1;
+                // A peer that the bridge has dropped takes no more.
+                sent += u32::from(track.write(packet(codec, spoil, number)).await.unwrap_or(false));
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(sent > 100, "{codec:?} {spoil:?}: only {sent} packets were sent");
+    member.say(&json!({ "type": "leave" })).await;
+    peer.close().await;
+}
+
+fn packet(codec: Codec, spoil: Spoil, number: u32) -> RtpPacket {
+    let mut random = rand::rng();
+    let (sequence, timestamp) = match spoil {
+        Spoil::Order => (random.random::<u16>(), random.random::<u32>()),
+        _ => (number as u16, number / 4 * 3000),
+    };
+    let mut packet = BytesMut::new();
+    packet.put_u8(0x80);
+    packet.put_u8(if random.random::<bool>() { 0x80 } else { 0 });
+    packet.put_u16(sequence);
+    packet.put_u32(timestamp);
+    packet.put_u32(1);
+    let mut payload = vec![0; random.random_range(1..1200)];
+    random.fill_bytes(&mut payload);
+    if matches!(spoil, Spoil::Fragments) {
+        let start: &[u8] = match codec {
+            // A descriptor, and the head of a keyframe that claims 16383x16383.
+            Codec::Vp8 => &[0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f],
+            // SPS, STAP-A with lengths beyond its end, and FU-A that never end.
+            Codec::H264 => {
+                [&[0x67, 0x42, 0xe0, 0x1f][..], &[0x78, 0xff, 0xff], &[0x7c, 0x85], &[0x7c, 0x45]][number as usize % 4]
+            }
+            _ => &[],
+        };
+        payload.splice(0..start.len().min(payload.len()), start.iter().copied());
+    }
+    packet.extend_from_slice(&payload);
+    RtpPacket::parse(packet.freeze()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_talks_nonsense_cannot_end_the_bridge() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let room = format!("mesh+ws://{}/ws?room=r", listener.local_addr().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.mkv");
+    let mut bridge = Roomcast::start(["bridge", &room, "--size", "320x180", "-o", file.to_str().unwrap()]);
+    let (stream, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let join: Value = serde_json::from_str(socket.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+    let me = join["from"].clone();
+    let mut say = async |message: Value| socket.send(Message::text(message.to_string())).await.unwrap();
+    say(json!({ "type": "joined", "room": "r", "from": me })).await;
+    bridge.wait_event("joined", SOON).await;
+    // Ids that are no names: control characters, nothing, the end of a C string, far too long, a path, a format.
+    let long = "x".repeat(100_000);
+    let ids = ["\u{0}", "a\u{0}b", "\u{1b}[31m\r\n", "", " ", &long, "../../etc", "%s%n{}", "\u{202e}evil", "a/b?c=d"];
+    say(json!({ "type": "room_members", "room": "r", "members": ids })).await;
+    for id in ids {
+        say(json!({ "type": "offer", "from": id, "to": me, "sdp": { "type": "offer", "sdp": "v=0\r\n" } })).await;
+        say(json!({ "type": "candidate", "from": id, "to": me, "candidate": { "candidate": "x" } })).await;
+    }
+    // Kinds and shapes that do not exist.
+    for odd in
+        [json!(7), json!([]), json!({ "type": 7 }), json!({ "type": "error", "code": {} }), json!({ "type": "joined" })]
+    {
+        say(odd).await;
+    }
+    say(json!({ "type": "room_members", "members": { "a": 1 } })).await;
+    say(json!({ "type": "room_members", "members": [] })).await;
+    bridge.wait_event("output_ready", SOON).await;
+    bridge.wait_event("stats", SOON).await;
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
+    assert!(!bridge.log().contains("panicked"), "{}", bridge.log());
+    for event in bridge.events() {
+        let id = event["participant"].as_str().unwrap_or_default();
+        assert!(id.len() <= 64 && !id.contains(char::is_control), "{id:?} came through");
+    }
+}
