@@ -10,7 +10,7 @@
 
 use std::error::Error;
 
-use roomcast::bridge::{BridgeConfig, Event, run};
+use roomcast::bridge::{BridgeConfig, Event, Record, run};
 use roomcast::output::OutputSpec;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let outputs = arguments.map(|output| output.parse()).collect::<Result<Vec<OutputSpec>, _>>()?;
     let config = BridgeConfig::new(room, outputs);
 
-    let (events, mut received) = mpsc::channel(64);
+    let (events, mut received) = mpsc::channel::<Record>(64);
     let telling = tokio::spawn(async move {
         while let Some(record) = received.recv().await {
             match record.event {
