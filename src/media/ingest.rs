@@ -279,7 +279,7 @@ fn refuse_giants(pad: &gst::Pad, sink: &gst_app::AppSink) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
         let gst::EventView::Caps(caps) = event.view() else { return gst::PadProbeReturn::Ok };
-        let side = |name| caps.structure()?.get::<i32>(name).ok();
+        let side = |name| caps.caps().structure(0)?.get::<i32>(name).ok();
         let (Some(width), Some(height)) = (side("width"), side("height")) else { return gst::PadProbeReturn::Ok };
         if i64::from(width) * i64::from(height) <= MAX_PIXELS {
             return gst::PadProbeReturn::Ok;
