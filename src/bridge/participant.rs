@@ -1,9 +1,11 @@
 //! One participant: its connection, its ingest, and the readers between them. One task owns all three.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -118,7 +120,11 @@ impl Participant {
         let outgoing = Outgoing { id, generation, reports };
         let stopped = stop.clone();
         let run = async move {
-            let ending = run(&outgoing, config, media, messages, state_sender, stopped).await;
+            let run = run(&outgoing, config, media, messages, state_sender, stopped);
+            // Whatever goes wrong with one participant: the seat is freed and the room goes on.
+            let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+                Ending::final_for("a fault of ours while it was served: the log has it, please report it")
+            });
             outgoing.send(Report::Closed(ending)).await;
         };
         tasks.spawn(run.instrument(span));

@@ -27,6 +27,9 @@ const MAX_WAITING_PACKETS: u64 = 512;
 /// How fast lip sync may correct itself, in ns per report: 140 ms become a second of small steps instead of one jump.
 const MAX_SYNC_STEP: u64 = 2_000_000;
 
+/// The largest picture that is decoded: 4096x4096, more than any camera or screen share of a call has.
+const MAX_PIXELS: i64 = 4096 * 4096;
+
 /// Where one kind of media comes out.
 #[derive(Debug)]
 struct Sinks {
@@ -66,7 +69,7 @@ impl Ingest {
         jitter: std::time::Duration,
         keyframe_wanted: Arc<Notify>,
     ) -> Result<Self, MediaError> {
-        let pipeline = gst::Pipeline::with_name(&format!("ingest-{name}"));
+        let pipeline = gst::Pipeline::with_name(&format!("ingest-{}", name.escape_default()));
         let rtpbin = make("rtpbin")?;
         rtpbin.set_property("latency", u32::try_from(jitter.as_millis()).unwrap_or(u32::MAX));
         rtpbin.set_property("do-lost", true);
@@ -242,6 +245,10 @@ fn decode_pad(
         && let Some(depay) = bin.by_name("depay")
     {
         forward_keyframe_requests(&static_pad(&depay, "sink")?, Arc::clone(keyframe_wanted));
+        if let Some(decoder) = bin.by_name("decoder") {
+            refuse_giants(&static_pad(&decoder, "sink")?, &sinks.raw);
+            refuse_giants(&static_pad(&decoder, "src")?, &sinks.raw);
+        }
     }
     add(pipeline, &bin)?;
     let encoded = bin
@@ -274,6 +281,29 @@ fn forward_keyframe_requests(pad: &gst::Pad, wanted: Arc<Notify>) {
             wanted.notify_one();
         }
         gst::PadProbeReturn::Ok
+    });
+}
+
+/// Ends the ingest with an error when its pictures become larger than anybody's screen, before they are decoded where
+/// the stream says their size in time: a few bytes can ask for half a gigabyte.
+fn refuse_giants(pad: &gst::Pad, sink: &gst_app::AppSink) {
+    let weak = sink.downgrade();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
+        let gst::EventView::Caps(caps) = event.view() else { return gst::PadProbeReturn::Ok };
+        let side = |name| caps.caps().structure(0)?.get::<i32>(name).ok();
+        let (Some(width), Some(height)) = (side("width"), side("height")) else { return gst::PadProbeReturn::Ok };
+        if i64::from(width) * i64::from(height) <= MAX_PIXELS {
+            return gst::PadProbeReturn::Ok;
+        }
+        if let Some(sink) = weak.upgrade() {
+            gst::element_error!(
+                sink,
+                gst::StreamError::Format,
+                ["pictures of {width}x{height} are larger than the {MAX_PIXELS} pixels that are taken"]
+            );
+        }
+        gst::PadProbeReturn::Drop
     });
 }
 
