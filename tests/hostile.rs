@@ -128,7 +128,8 @@ async fn floods_and_messages_out_of_order_are_ignored_or_drop_their_sender_alone
         flood.say(&candidate(&format!("candidate:{number} 1 udp 2130706431 127.0.0.1 9 typ host"))).await;
     }
     let reason = dropped(&mut bridge, "flood").await;
-    assert!(reason.contains("ICE candidates arrived"), "{reason}");
+    let floods = ["ICE candidates arrived", "sent more than its connection could take"];
+    assert!(floods.iter().any(|flood| reason.contains(flood)), "{reason}");
     drop(flood);
 
     // An answer to the bridge's offer twice, answers that answer nothing, a rollback, an unknown type.
@@ -162,8 +163,8 @@ async fn floods_and_messages_out_of_order_are_ignored_or_drop_their_sender_alone
     assert!(!reason.is_empty());
 
     // Somebody who comes and goes faster than a connection can be made.
-    for _ in 0..20 {
-        let mut hasty = MeshMember::join(&scene.base, "r", "hasty").await;
+    for number in 0..20 {
+        let mut hasty = MeshMember::join(&scene.base, "r", &format!("hasty-{number}")).await;
         hasty.say(&candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host")).await;
         hasty.say(&json!({ "type": "hangup", "to": BRIDGE })).await;
         hasty.say(&json!({ "type": "leave" })).await;
@@ -231,6 +232,10 @@ async fn packets_that_are_no_media_harm_nobody_but_their_sender() {
     }
     let started = bridge.events().iter().filter(|event| event["event"] == "track_started").count();
     assert!(started >= 2 + 7, "the packets did reach the bridge: {:#?}", bridge.events());
+    // A keyframe of 16383x16383 would take half a gigabyte and the mixer's time: it is refused by its head.
+    let reasons: Vec<_> =
+        bridge.events().iter().filter_map(|event| Some(event["reason"].as_str()?.to_owned())).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("16383x16383 are larger")), "{reasons:#?}");
     bridge.wait_event("stats", SOON).await;
     assert_unharmed(&scene, bridge, wall).await;
 }

@@ -59,7 +59,7 @@ pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
     let mut ingest = Ingest::new("bench", &clock, JITTER, Arc::new(Notify::new())).expect("an ingest");
     ingest.play().await.expect("the ingest plays");
     let entry = ingest.input(MediaKind::Video);
-    let place = mixer.attach(MediaKind::Video, ingest.producer(MediaKind::Video)).expect("a place in the mix");
+    let place = mixer.attach(MediaKind::Video, ingest.raw(MediaKind::Video)).expect("a place in the mix");
     place.place(Some(Rect { x: 0, y: 0, width: SIZE.width, height: SIZE.height }));
     mixer.recalculate_latency();
 

@@ -1,9 +1,11 @@
 //! One participant: its connection, its ingest, and the readers between them. One task owns all three.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +60,7 @@ pub(crate) enum Report {
     /// To be sent to the other side.
     Candidate(Option<IceCandidate>),
     /// The first packet of a track came: its media flows from here on.
-    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, producer: Producer },
+    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Producer },
     /// A track sends nothing, or goes on.
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.
@@ -118,7 +120,11 @@ impl Participant {
         let outgoing = Outgoing { id, generation, reports };
         let stopped = stop.clone();
         let run = async move {
-            let ending = run(&outgoing, config, media, messages, state_sender, stopped).await;
+            let run = run(&outgoing, config, media, messages, state_sender, stopped);
+            // Whatever goes wrong with one participant: the seat is freed and the room goes on.
+            let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+                Ending::final_for("a fault of ours while it was served: the log has it, please report it")
+            });
             outgoing.send(Report::Closed(ending)).await;
         };
         tasks.spawn(run.instrument(span));
@@ -327,8 +333,8 @@ impl<'a> Call<'a> {
                 }
             }
             None => {
-                let producer = self.ingest.producer(kind).clone();
-                self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, producer }).await;
+                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).clone());
+                self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, raw, encoded }).await;
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod mixer;
 pub mod pipeline;
 pub mod producer;
+pub mod relay;
 pub mod template;
 
 mod decode;

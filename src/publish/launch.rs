@@ -12,6 +12,10 @@ pub(super) const LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(150);
 /// Between the stages of live pictures: a machine that is too slow loses pictures, it does not fall behind the clock.
 const LOSSY: &str = "queue leaky=downstream max-size-buffers=2 max-size-bytes=0 max-size-time=0";
 
+/// Where packets wait for their moment. Without it a picture would wait inside the encoder's thread, and the queues in
+/// front of that would lose two of three.
+const DELAY: &str = "queue max-size-buffers=0 max-size-bytes=0 max-size-time=1000000000";
+
 /// Seconds between keyframes that nobody asked for.
 const KEYFRAME_SECONDS: u32 = 2;
 /// Small enough for every path and every RTX or extension header.
@@ -53,7 +57,7 @@ fn video(options: &PublishOptions, codec: Codec, clock: bool) -> String {
     // A file's pictures wait: they are not captured, and none of them is to be lost.
     let queue =
         if options.file.is_some() { "queue max-size-buffers=4 max-size-bytes=0 max-size-time=0" } else { LOSSY };
-    format!("{source} ! {queue} ! {encoder} ! {payloader} mtu={MTU} ! appsink name=video sync=true qos=false")
+    format!("{source} ! {queue} ! {encoder} ! {payloader} mtu={MTU} ! {DELAY} ! appsink name=video sync=true qos=false")
 }
 
 /// Bits per second that suit a size: 1.5 Mb/s at 720p30.
@@ -99,7 +103,7 @@ fn audio(options: &PublishOptions) -> String {
     };
     format!(
         "{source} ! queue ! opusenc bitrate=64000 inband-fec=true packet-loss-percentage=5 ! \
-         rtpopuspay mtu={MTU} ! appsink name=audio sync=true qos=false"
+         rtpopuspay mtu={MTU} ! {DELAY} ! appsink name=audio sync=true qos=false"
     )
 }
 

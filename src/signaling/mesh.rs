@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::codec::{ClientCodec, Next, Output};
 use super::mesh_members::Members;
 use super::mesh_outgoing::Outgoing;
-use super::mesh_wire::{Kind, Message, Payload};
+use super::mesh_wire::{Kind, Message, Payload, is_name};
 use super::{CallPolicy, Command, Event, IdSource, SignalingError};
 use crate::terms::{IceCandidate, ParticipantId};
 
@@ -178,7 +178,7 @@ impl MeshClient {
     }
 
     fn on_peer_message(&mut self, message: Message) {
-        let Some(peer) = message.from.filter(|from| !from.is_empty()).map(ParticipantId::new) else { return };
+        let Some(peer) = message.from.filter(|from| is_name(from)).map(ParticipantId::new) else { return };
         if self.phase != Phase::Joined || peer == self.me {
             return;
         }

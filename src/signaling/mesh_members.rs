@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::mesh_wire::MAX_NAME;
+use super::mesh_wire::is_name;
 use super::{CallPolicy, Event, OfferRole, is_gateway, sdp_candidates};
 use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
 
@@ -49,7 +49,7 @@ impl Members {
     pub(crate) fn list(&mut self, me: &ParticipantId, list: Vec<String>, now: Instant) -> Vec<Event> {
         let present: BTreeSet<ParticipantId> = list
             .into_iter()
-            .filter(|id| !id.is_empty() && id.len() <= MAX_NAME && id != me.as_str())
+            .filter(|id| is_name(id) && id != me.as_str())
             .take(MAX_MEMBERS)
             .map(ParticipantId::new)
             .collect();

@@ -21,6 +21,12 @@ pub fn is_gateway(id: &ParticipantId) -> bool {
     id.as_str().starts_with(GATEWAY_ID_PREFIX)
 }
 
+/// Whether a server may call somebody so. Ours takes fewer characters; others decide themselves, but nobody gets control
+/// characters into logs, terminals and the names of pipelines.
+pub(crate) fn is_name(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_NAME && !id.contains(char::is_control)
+}
+
 /// One message of either direction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Message {
