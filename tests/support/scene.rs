@@ -96,9 +96,11 @@ pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Va
     // On a busy machine the encoder may still hold pictures when the room is joined: the recording then begins with
     // them, earlier than its sound.
     let lead = streams.iter().map(|stream| number(&stream["start"])).fold(0.0, f64::max);
+    // An encoder that the machine is too slow for is up to half a second behind when the bridge ends.
+    let behind = if pictures_lost_by_the_mix(bridge) > 0.0 { 0.5 } else { 0.0 };
     for stream in &streams {
         let end = number(&stream["start"]) + number(&stream["duration"]);
-        let whole = (wall - 0.3..=wall + lead + 0.3).contains(&end);
+        let whole = (wall - behind - 0.3..=wall + lead + 0.3).contains(&end);
         assert!(whole, "{path}: {} ends at {end} s instead of {wall} s: {report:#}", stream["kind"]);
     }
     report
@@ -111,9 +113,7 @@ pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Va
 /// no output may lose any.
 pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     assert!(Path::new(path).exists(), "{path} was not written");
-    let events = bridge.events();
-    let stopped = events.iter().find(|event| event["event"] == "stopped").expect("a bridge that has stopped");
-    let admitted = stopped["summary"]["frames_dropped"].as_f64().expect("a number of lost pictures");
+    let admitted = pictures_lost_by_the_mix(bridge);
     let report = probe(path, &[]).await;
     assert_eq!(report["problems"], serde_json::json!([]), "{path}: {report:#}");
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
@@ -127,4 +127,11 @@ pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
         assert!(missing <= allowed, "{path}: {missing} s are missing, {admitted} pictures lost by the mix: {report:#}");
     }
     report
+}
+
+/// How many pictures a stopped bridge says that it could not encode in time.
+fn pictures_lost_by_the_mix(bridge: &Roomcast) -> f64 {
+    let events = bridge.events();
+    let stopped = events.iter().find(|event| event["event"] == "stopped").expect("a bridge that has stopped");
+    stopped["summary"]["frames_dropped"].as_f64().expect("a number of lost pictures")
 }
