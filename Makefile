@@ -8,6 +8,9 @@ SHELL := /bin/bash
 # What `make run` runs, for example: make run ARGS='bridge "mesh+ws://host/ws?room=demo" -o call.mkv'
 ARGS ?= demo
 
+# Which part of the measurements `make bench` makes; all when empty.
+BENCH ?=
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -40,8 +43,8 @@ fmt: ## Format the code
 	cargo fmt
 
 .PHONY: bench
-bench: setup ## Measure CPU and latency against a plain GStreamer pipeline
-	cargo bench --locked --bench vertical
+bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one part: BENCH=cpu|latency|encoded
+	cargo bench --locked --bench vertical -- $(BENCH)
 
 .PHONY: doctor
 doctor: build ## Check this machine

@@ -10,7 +10,7 @@ use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
 use crate::media::{self};
-use crate::output::{self, OutputSpec};
+use crate::output::{self, Codecs, OutputSpec};
 use crate::signaling::RoomUrl;
 use crate::terms::{Codec, IceServer};
 
@@ -118,7 +118,7 @@ impl BridgeConfig {
                 BridgeError::Config(format!("--report {}: cannot be written: {error}", report.display()))
             })?;
         }
-        let wants_h264 = self.outputs.iter().any(|spec| !spec.is_webm());
+        let wants_h264 = self.outputs.iter().any(|spec| spec.codecs() == Codecs::H264Aac);
         let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };
         let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
         for kind in [crate::terms::MediaKind::Audio, crate::terms::MediaKind::Video] {

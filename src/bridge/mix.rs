@@ -1,5 +1,6 @@
 //! The room's programme: the mixer and the encoders that its outputs need, started together and watched together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -14,7 +15,8 @@ use crate::media::encoder::StreamEncoder;
 use crate::media::layout::Rect;
 use crate::media::mixer::{Mixer, MixerInput};
 use crate::media::producer::Producer;
-use crate::output::Streams;
+use crate::media::relay::Relay;
+use crate::output::{Codecs, Streams};
 use crate::terms::MediaKind;
 
 /// A running mixer with its encoders.
@@ -23,6 +25,8 @@ pub(crate) struct Mix {
     pub(crate) streams: Streams,
     mixer: Arc<Mixer>,
     encoders: Vec<(MediaKind, StreamEncoder)>,
+    /// Of sound and of pictures; empty when no output copies.
+    relays: Vec<(MediaKind, Relay)>,
     faults: mpsc::Receiver<BridgeError>,
     _watchers: JoinSet<()>,
 }
@@ -48,9 +52,17 @@ impl Mix {
             streams.h264 = add(MediaKind::Video, StreamEncoder::h264(clock, &picture, encoder, &settings)?);
             streams.aac = add(MediaKind::Audio, StreamEncoder::aac(clock, &sound, &settings)?);
         }
-        if config.outputs.iter().any(crate::output::OutputSpec::is_webm) {
+        if config.outputs.iter().any(|spec| spec.codecs() == Codecs::Vp8Opus) {
             streams.vp8 = add(MediaKind::Video, StreamEncoder::vp8(clock, &picture, &settings)?);
             streams.opus = add(MediaKind::Audio, StreamEncoder::opus(clock, &sound, &settings)?);
+        }
+
+        let mut relays = Vec::new();
+        if config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied) {
+            let (video, audio) = (Relay::new(clock, "relay-video")?, Relay::new(clock, "relay-audio")?);
+            streams.copied_video = Some(video.producer().clone());
+            streams.copied_audio = Some(audio.producer().clone());
+            relays = vec![(MediaKind::Audio, audio), (MediaKind::Video, video)];
         }
 
         let (fault_sender, faults) = mpsc::channel(1);
@@ -60,8 +72,12 @@ impl Mix {
             watchers.spawn(watch("an encoder", encoder.take_events(), fault_sender.clone()));
             encoder.play().await?;
         }
+        for (_, relay) in &mut relays {
+            watchers.spawn(watch("a relay", relay.take_events(), fault_sender.clone()));
+            relay.play().await?;
+        }
         mixer.play().await?;
-        let mix = Self { streams, mixer: Arc::new(mixer), encoders, faults, _watchers: watchers };
+        let mix = Self { streams, mixer: Arc::new(mixer), encoders, relays, faults, _watchers: watchers };
         if let Some(encoded) = mix.streams.h264.as_ref().or(mix.streams.vp8.as_ref()) {
             // Only now does the mixer know how late the encoder is; without asking again its first pictures would be late.
             encoded.first_buffer().await;
@@ -91,6 +107,15 @@ impl Mix {
         }
     }
 
+    /// Chooses whose streams are passed on as they come; nobody's when there is no such participant.
+    pub(crate) fn copy(&mut self, source: &HashMap<MediaKind, Producer>) {
+        for (kind, relay) in &mut self.relays {
+            if let Err(error) = relay.switch(source.get(kind)) {
+                tracing::error!(%kind, %error, "a participant's stream could not be passed on");
+            }
+        }
+    }
+
     /// The next failure of the mixer or an encoder: the bridge cannot go on without them.
     pub(crate) async fn fault(&mut self) -> BridgeError {
         match self.faults.recv().await {
@@ -110,6 +135,9 @@ impl Mix {
     pub(crate) async fn stop(self) {
         for (_, encoder) in &self.encoders {
             encoder.stop().await;
+        }
+        for (_, relay) in &self.relays {
+            relay.stop().await;
         }
         self.mixer.stop().await;
     }

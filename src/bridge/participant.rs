@@ -60,7 +60,7 @@ pub(crate) enum Report {
     /// To be sent to the other side.
     Candidate(Option<IceCandidate>),
     /// The first packet of a track came: its media flows from here on.
-    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, producer: Producer },
+    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Producer },
     /// A track sends nothing, or goes on.
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.
@@ -333,8 +333,8 @@ impl<'a> Call<'a> {
                 }
             }
             None => {
-                let producer = self.ingest.producer(kind).clone();
-                self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, producer }).await;
+                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).clone());
+                self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, raw, encoded }).await;
             }
         }
     }

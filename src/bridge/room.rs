@@ -16,10 +16,11 @@ use super::redial::Redial;
 use super::state::{OutputPhase, OutputState, Snapshot};
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
+use crate::media::producer::Producer;
 use crate::output::{OutputEvent, Outputs, Session as OutputSession};
 use crate::peer::{self, PeerConfig};
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
-use crate::terms::{IceServer, MediaKind, ParticipantId};
+use crate::terms::{Codec, IceServer, MediaKind, ParticipantId};
 
 /// Reports of participants that may wait for the room's task.
 const REPORTS: usize = 512;
@@ -65,6 +66,7 @@ pub async fn run(
         present: HashSet::new(),
         everybody: HashSet::new(),
         redial: Redial::default(),
+        copied: None,
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -83,6 +85,8 @@ struct Seat {
     id: ParticipantId,
     participant: Participant,
     inputs: HashMap<MediaKind, MixerInput>,
+    /// Its streams as they come, where a WebM can take them.
+    copies: HashMap<MediaKind, Producer>,
     picture_flows: bool,
 }
 
@@ -104,6 +108,8 @@ struct Room {
     /// Who ever was.
     everybody: HashSet<ParticipantId>,
     redial: Redial,
+    /// Whose streams are passed on as they come: the seat, and how many streams.
+    copied: Option<(u64, usize)>,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,
@@ -229,7 +235,8 @@ impl Room {
         let media = (self.clock.clone(), self.config.jitter_latency);
         let participant =
             Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);
-        let seat = Seat { id: id.clone(), participant, inputs: HashMap::new(), picture_flows: true };
+        let seat =
+            Seat { id: id.clone(), participant, inputs: HashMap::new(), copies: HashMap::new(), picture_flows: true };
         self.seats.insert(self.generation, seat);
         self.everybody.insert(id.clone());
         self.tell(Event::ParticipantJoined { participant: id.clone() }).await;
@@ -272,6 +279,7 @@ impl Room {
         let Some(mut seat) = self.seats.remove(&generation) else { return };
         self.mix.detach(seat.inputs.drain().map(|(_, input)| input).collect()).await;
         self.arrange();
+        self.choose_copy();
         seat.participant.stop();
         self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
     }
@@ -284,10 +292,15 @@ impl Room {
                 self.send(Command::Description { peer: id.clone(), description }).await;
             }
             Report::Candidate(candidate) => self.send(Command::Candidate { peer: id.clone(), candidate }).await,
-            Report::TrackStarted { kind, codec, ssrc, producer } => match self.mix.attach(kind, producer).await {
+            Report::TrackStarted { kind, codec, ssrc, raw, encoded } => match self.mix.attach(kind, raw).await {
                 Ok(input) => {
                     seat.inputs.insert(kind, input);
+                    if matches!(codec, Codec::Vp8 | Codec::Opus) {
+                        seat.copies.insert(kind, encoded);
+                    }
+                    self.redial.forget(id);
                     self.arrange();
+                    self.choose_copy();
                     let participant = id.clone();
                     self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
                 }
@@ -332,6 +345,16 @@ impl Room {
             .filter_map(|seat| Some((seat.inputs.get(&MediaKind::Video)?, seat.picture_flows)))
             .collect();
         mix::place(&pictures, &self.config.layout.arrange(self.config.canvas.size, pictures.len()));
+    }
+
+    /// Outputs that copy take the first participant who sends VP8, until that one leaves.
+    fn choose_copy(&mut self) {
+        let source = self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&MediaKind::Video));
+        let chosen = source.map(|(generation, seat)| (*generation, seat.copies.len()));
+        if chosen != self.copied {
+            self.copied = chosen;
+            self.mix.copy(source.map_or(&HashMap::new(), |(_, seat)| &seat.copies));
+        }
     }
 
     async fn output_event(&mut self, event: OutputEvent) {

@@ -5,15 +5,18 @@ use gstreamer as gst;
 use super::MediaError;
 use crate::terms::Codec;
 
+/// Lets a stream be taken as it came, by whoever links to it later.
+const TEE: &str = "tee name=encoded allow-not-linked=true";
+
 /// Raw sound as the mixer takes it.
 pub(crate) const RAW_AUDIO: &str = "audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
 
-/// A bin with one RTP sink pad and one raw source pad. The depayloader is named `depay`,
-/// a video decoder `decoder`.
+/// A bin with one RTP sink pad and one raw source pad. The depayloader is named `depay`, a video decoder `decoder`;
+/// what the depayloader gives passes the tee `encoded`, where it can be taken as it came.
 pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {
     // A depayloader that waits for a keyframe never hands torn pictures to the decoder, and asks for the keyframe.
     let video = |depay: &str, decode: &str| {
-        format!("{depay} name=depay request-keyframe=true wait-for-keyframe=true ! {decode}")
+        format!("{depay} name=depay request-keyframe=true wait-for-keyframe=true ! {TEE} ! {decode}")
     };
     let text = match codec {
         Codec::Vp8 => video("rtpvp8depay", "vp8dec name=decoder"),
@@ -25,13 +28,13 @@ pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {
         Codec::Vp9 => video("rtpvp9depay", "vp9dec name=decoder"),
         Codec::Av1 => {
             format!(
-                "rtpav1depay name=depay request-keyframe=true wait-for-keyframe=true ! av1parse ! {} name=decoder",
+                "rtpav1depay name=depay request-keyframe=true wait-for-keyframe=true ! {TEE} ! av1parse ! {} name=decoder",
                 av1()
             )
         }
         // Browsers never retransmit sound: what is lost is taken from the next packet's redundancy, or concealed.
         Codec::Opus => format!(
-            "rtpopusdepay name=depay ! opusdec plc=true use-inband-fec=true ! audioconvert ! audioresample ! \
+            "rtpopusdepay name=depay ! {TEE} ! opusdec plc=true use-inband-fec=true ! audioconvert ! audioresample ! \
              capsfilter caps={RAW_AUDIO}"
         ),
     };

@@ -30,6 +30,13 @@ const MAX_SYNC_STEP: u64 = 2_000_000;
 /// The largest picture that is decoded: 4096x4096, more than any camera or screen share of a call has.
 const MAX_PIXELS: i64 = 4096 * 4096;
 
+/// Where one kind of media comes out.
+#[derive(Debug)]
+struct Sinks {
+    raw: gst_app::AppSink,
+    encoded: gst_app::AppSink,
+}
+
 /// Which payload type of which session is which codec, as `rtpbin` asks for it.
 type PayloadTypes = Arc<Mutex<HashMap<(u32, u8), gst::Caps>>>;
 
@@ -38,7 +45,8 @@ type PayloadTypes = Arc<Mutex<HashMap<(u32, u8), gst::Caps>>>;
 pub struct Ingest {
     pipeline: LivePipeline,
     inputs: [Input; 2],
-    producers: [Producer; 2],
+    raw: [Producer; 2],
+    encoded: [Producer; 2],
     frames: Arc<AtomicU64>,
 }
 
@@ -78,15 +86,20 @@ impl Ingest {
             Input::new(&pipeline, &rtpbin, inputs[0], &payload_types)?,
             Input::new(&pipeline, &rtpbin, inputs[1], &payload_types)?,
         ];
-        let sinks = [appsink("audio"), appsink("video")];
-        for sink in &sinks {
-            add(&pipeline, sink)?;
+        let sinks = [
+            Sinks { raw: appsink("audio"), encoded: appsink("audio-encoded") },
+            Sinks { raw: appsink("video"), encoded: appsink("video-encoded") },
+        ];
+        for Sinks { raw, encoded } in &sinks {
+            add(&pipeline, raw)?;
+            add(&pipeline, encoded)?;
         }
-        let producers = [Producer::new(&sinks[0]), Producer::new(&sinks[1])];
-        let frames = count_buffers(&sinks[1]);
+        let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
+        let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
+        let frames = count_buffers(&sinks[1].raw);
         answer_payload_types(&rtpbin, payload_types);
         decode_new_pads(&pipeline, &rtpbin, sinks, keyframe_wanted);
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, producers, frames })
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, raw, encoded, frames })
     }
 
     /// Starts to take packets.
@@ -100,18 +113,18 @@ impl Ingest {
     }
 
     /// The raw media of one kind.
-    pub fn producer(&self, kind: MediaKind) -> &Producer {
-        &self.producers[session(kind) as usize]
+    pub fn raw(&self, kind: MediaKind) -> &Producer {
+        &self.raw[session(kind) as usize]
+    }
+
+    /// The media of one kind as it came, without RTP: frames or packets of the participant's own codec.
+    pub fn encoded(&self, kind: MediaKind) -> &Producer {
+        &self.encoded[session(kind) as usize]
     }
 
     /// Pictures decoded so far.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
-    }
-
-    /// A counter of the pictures decoded so far, which outlives a borrow of the ingest.
-    pub fn frame_counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.frames)
     }
 
     /// Waits for the next event of the pipeline.
@@ -203,20 +216,15 @@ fn answer_payload_types(rtpbin: &gst::Element, payload_types: PayloadTypes) {
 }
 
 /// Puts a decoder behind each pad on which `rtpbin` offers a stream. The newest stream of a kind wins.
-fn decode_new_pads(
-    pipeline: &gst::Pipeline,
-    rtpbin: &gst::Element,
-    sinks: [gst_app::AppSink; 2],
-    keyframe_wanted: Arc<Notify>,
-) {
+fn decode_new_pads(pipeline: &gst::Pipeline, rtpbin: &gst::Element, sinks: [Sinks; 2], keyframe_wanted: Arc<Notify>) {
     let weak = pipeline.downgrade();
     rtpbin.connect_pad_added(move |_, pad| {
         let name = pad.name();
         let Some(pipeline) = weak.upgrade() else { return };
         let Some(stream) = name.strip_prefix("recv_rtp_src_") else { return };
-        let sink = &sinks[usize::from(stream.starts_with('1'))];
-        if let Err(error) = decode_pad(&pipeline, pad, sink, &keyframe_wanted) {
-            gst::element_error!(sink, gst::CoreError::Negotiation, ["{} cannot be decoded: {error}", name]);
+        let sinks = &sinks[usize::from(stream.starts_with('1'))];
+        if let Err(error) = decode_pad(&pipeline, pad, sinks, &keyframe_wanted) {
+            gst::element_error!(sinks.raw, gst::CoreError::Negotiation, ["{} cannot be decoded: {error}", name]);
         }
     });
 }
@@ -224,7 +232,7 @@ fn decode_new_pads(
 fn decode_pad(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
-    sink: &gst_app::AppSink,
+    sinks: &Sinks,
     keyframe_wanted: &Arc<Notify>,
 ) -> Result<(), MediaError> {
     let codec = pad
@@ -238,16 +246,20 @@ fn decode_pad(
     {
         forward_keyframe_requests(&static_pad(&depay, "sink")?, Arc::clone(keyframe_wanted));
         if let Some(decoder) = bin.by_name("decoder") {
-            refuse_giants(&static_pad(&decoder, "sink")?, sink);
-            refuse_giants(&static_pad(&decoder, "src")?, sink);
+            refuse_giants(&static_pad(&decoder, "sink")?, &sinks.raw);
+            refuse_giants(&static_pad(&decoder, "src")?, &sinks.raw);
         }
     }
     add(pipeline, &bin)?;
-    let sink_pad = static_pad(sink, "sink")?;
-    if let Some(old) = sink_pad.peer() {
-        if old.unlink(&sink_pad).is_err() {
-            tracing::debug!(pad = %old.name(), "was already unlinked");
-        }
+    let encoded = bin
+        .by_name("encoded")
+        .and_then(|tee| tee.request_pad_simple("src_%u"))
+        .ok_or_else(|| MediaError::link("the decoder has no tee"))?;
+    let encoded = gst::GhostPad::with_target(&encoded).map_err(|error| MediaError::link(error.to_string()))?;
+    bin.add_pad(&encoded).map_err(|error| MediaError::link(error.to_string()))?;
+    let (raw_pad, encoded_pad) = (static_pad(&sinks.raw, "sink")?, static_pad(&sinks.encoded, "sink")?);
+    unlink(&encoded_pad);
+    if let Some(old) = unlink(&raw_pad) {
         // Its state must not change from this streaming thread.
         if let Some(old) = old.parent_element() {
             pipeline.call_async(move |pipeline| {
@@ -257,9 +269,9 @@ fn decode_pad(
             });
         }
     }
-    link(&static_pad(&bin, "src")?, &sink_pad)?;
+    link(&static_pad(&bin, "src")?, &raw_pad)?;
+    link(encoded.upcast_ref(), &encoded_pad)?;
     bin.sync_state_with_parent().map_err(|error| MediaError::link(format!("{codec} decoder: {error}")))?;
-    sink.sync_state_with_parent().map_err(|error| MediaError::link(format!("{codec} sink: {error}")))?;
     link(pad, &static_pad(&bin, "sink")?)
 }
 
@@ -322,6 +334,15 @@ fn add(pipeline: &gst::Pipeline, element: &impl IsA<gst::Element>) -> Result<(),
 fn static_pad(element: &impl IsA<gst::Element>, name: &str) -> Result<gst::Pad, MediaError> {
     let element = element.upcast_ref::<gst::Element>();
     element.static_pad(name).ok_or_else(|| MediaError::link(format!("{} has no pad `{name}`", element.name())))
+}
+
+/// Takes a pad from whatever feeds it, and returns that.
+fn unlink(sink: &gst::Pad) -> Option<gst::Pad> {
+    let old = sink.peer()?;
+    if old.unlink(sink).is_err() {
+        tracing::debug!(pad = %old.name(), "was already unlinked");
+    }
+    Some(old)
 }
 
 fn link(source: &gst::Pad, sink: &gst::Pad) -> Result<(), MediaError> {

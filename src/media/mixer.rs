@@ -4,6 +4,7 @@
 //! clock whether or not anybody sends. A participant who pauses, mutes or vanishes leaves a last picture, black or
 //! silence, never a stall. The bridge calls this from blocking threads; outputs never see it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
@@ -16,7 +17,8 @@ use super::bus::BusEvent;
 use super::clock::MediaClock;
 use super::decode::RAW_AUDIO;
 use super::layout::{Rect, Size};
-use super::pipeline::{LivePipeline, make};
+use super::phase::{Phase, Phases};
+use super::pipeline::{LivePipeline, make, running_time};
 use super::producer::{Feed, Patience, Producer, appsink};
 use crate::terms::MediaKind;
 
@@ -36,6 +38,13 @@ pub struct Canvas {
     pub fps: i32,
 }
 
+impl Canvas {
+    /// The time from one picture to the next.
+    fn tick(self) -> gst::ClockTime {
+        gst::ClockTime::SECOND / u64::try_from(self.fps).unwrap_or(1).max(1)
+    }
+}
+
 /// The running mix of one room.
 #[derive(Debug)]
 pub struct Mixer {
@@ -43,6 +52,7 @@ pub struct Mixer {
     compositor: gst::Element,
     audiomixer: gst::Element,
     canvas: Canvas,
+    phases: Phases,
     video: Producer,
     audio: Producer,
 }
@@ -54,12 +64,14 @@ pub struct MixerInput {
     feed: Feed,
     bin: gst::Bin,
     pad: gst::Pad,
+    _phase: Option<Arc<Phase>>,
 }
 
 impl Mixer {
     /// Builds the canvas. `jitter` is the budget of the ingests that will be attached.
     pub fn new(clock: &MediaClock, canvas: Canvas, jitter: std::time::Duration) -> Result<Self, MediaError> {
         let pipeline = gst::Pipeline::with_name("mixer");
+        let phases = Phases::default();
         let compositor = live("compositor", VIDEO_LATENESS, gst::ClockTime::ZERO)?;
         compositor.set_property_from_str("background", "black");
         let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
@@ -78,9 +90,10 @@ impl Mixer {
             mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no idle pad"))?;
         }
         if let Some(pad) = compositor.static_pad("src") {
-            never_go_back(&pad, gst::ClockTime::SECOND / u64::try_from(canvas.fps).unwrap_or(1).max(1));
+            correct_time(&pad, canvas.tick(), phases.clone());
         }
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, compositor, audiomixer, canvas, video, audio })
+        let pipeline = LivePipeline::new(pipeline, clock)?;
+        Ok(Self { pipeline, compositor, audiomixer, canvas, phases, video, audio })
     }
 
     /// Starts to put out black and silence.
@@ -113,10 +126,15 @@ impl Mixer {
         let end = queue.static_pad("src").ok_or_else(|| MediaError::link("the queue has no source pad"))?;
         let ghost = gst::GhostPad::with_target(&end).map_err(|error| MediaError::link(error.to_string()))?;
         bin.add_pad(&ghost).map_err(|error| MediaError::link(error.to_string()))?;
+        let mut phase = None;
         if kind == MediaKind::Video {
             answer_latency(&ghost, VIDEO_LATENESS);
-            // The compositor shows a picture in the tick that its start falls into, on average half a tick early.
+            // The compositor shows a picture in the tick that its start falls into; half a tick makes that the nearest.
             ghost.set_offset(500_000_000 / i64::from(self.canvas.fps));
+            let measured = phase.insert(self.phases.add());
+            if let Some(pad) = appsrc.static_pad("src") {
+                measure_phase(&pad, self.canvas.tick(), measured);
+            }
         }
         let feed = producer.feed(&appsrc, Patience::Stage)?;
         self.pipeline.pipeline().add(&bin).map_err(|error| MediaError::link(error.to_string()))?;
@@ -128,12 +146,12 @@ impl Mixer {
         }
         ghost.link(&pad).map_err(|error| MediaError::link(format!("{kind} into the mixer: {error}")))?;
         bin.sync_state_with_parent().map_err(|error| MediaError::link(error.to_string()))?;
-        Ok(MixerInput { kind, feed, bin, pad })
+        Ok(MixerInput { kind, feed, bin, pad, _phase: phase })
     }
 
     /// Takes a stream out of the mix. Takes a few milliseconds.
     pub fn detach(&self, input: MixerInput) {
-        let MixerInput { kind, feed, bin, pad } = input;
+        let MixerInput { kind, feed, bin, pad, .. } = input;
         drop(feed);
         self.mixer(kind).release_request_pad(&pad);
         if bin.set_state(gst::State::Null).is_err() || self.pipeline.pipeline().remove(&bin).is_err() {
@@ -223,27 +241,40 @@ fn answer_latency(pad: &gst::GhostPad, latency: gst::ClockTime) {
     });
 }
 
-/// Keeps time going forward: with its first input the compositor puts out one picture that lasts from zero to the end of
-/// the tick that was due. It gets that tick's time; a picture for a time that was shown already is dropped.
-fn never_go_back(pad: &gst::Pad, tick: gst::ClockTime) {
+/// Gives each picture its time. With its first input the compositor puts out one picture that lasts from zero to the end
+/// of the tick that was due: it gets that tick's time, and a picture for a time that was shown already is dropped. Then
+/// the time at which the picture was taken takes the place of the tick's.
+fn correct_time(pad: &gst::Pad, tick: gst::ClockTime, phases: Phases) {
     let last = AtomicU64::new(0);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
         let (Some(time), Some(duration)) = (buffer.pts(), buffer.duration()) else { return gst::PadProbeReturn::Ok };
         let before = gst::ClockTime::from_nseconds(last.load(Ordering::Relaxed));
-        let (due, end) = (before + tick, time + duration);
+        let due = before + tick;
         let time = if time > before || before.is_zero() {
             time
-        } else if end > due {
-            let buffer = buffer.make_mut();
-            buffer.set_pts(due);
-            buffer.set_duration(end - due);
+        } else if time + duration > due {
             due
         } else {
             // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
             return gst::PadProbeReturn::Handled;
         };
         last.store(time.nseconds(), Ordering::Relaxed);
+        let buffer = buffer.make_mut();
+        buffer.set_pts(gst::ClockTime::from_nseconds(phases.correct(time.nseconds())));
+        buffer.set_duration(tick);
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Measures how far the ticks move an input's pictures.
+fn measure_phase(pad: &gst::Pad, tick: gst::ClockTime, phase: &Arc<Phase>) {
+    let phase = Arc::downgrade(phase);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(phase) = phase.upgrade() else { return gst::PadProbeReturn::Remove };
+        if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
+            phase.measure(time.nseconds(), tick.nseconds());
+        }
         gst::PadProbeReturn::Ok
     });
 }

@@ -12,9 +12,11 @@ pub mod layout;
 pub mod mixer;
 pub mod pipeline;
 pub mod producer;
+pub mod relay;
 pub mod template;
 
 mod decode;
+mod phase;
 
 pub use decode::can_decode;
 

@@ -107,3 +107,9 @@ pub(crate) fn make(factory: &str) -> Result<gst::Element, MediaError> {
         .build()
         .map_err(|error| MediaError::Element { element: factory.to_owned(), reason: error.to_string() })
 }
+
+/// A buffer's time on the bridge's clock: encoders count from other zeros than we do, and the segment knows.
+pub(crate) fn running_time(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+    let segment = pad.sticky_event::<gst::event::Segment>(0)?;
+    segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
+}

@@ -11,7 +11,7 @@ use gst::prelude::*;
 use super::OutputError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
-use crate::media::pipeline::LivePipeline;
+use crate::media::pipeline::{LivePipeline, running_time};
 use crate::media::producer::{Feed, Patience, Producer};
 use crate::media::{MediaError, template};
 
@@ -116,17 +116,10 @@ fn start_together(video: &gst::Pad, audio: &gst::Pad) {
     audio.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let time = info.buffer().and_then(|buffer| running_time(pad, buffer));
         match (first_picture.get(), time) {
-            (Some(first), Some(time)) if time < *first => gst::PadProbeReturn::Handled,
-            (None, Some(_)) => gst::PadProbeReturn::Handled,
-            _ => gst::PadProbeReturn::Remove,
+            (Some(first), Some(time)) if time >= *first => gst::PadProbeReturn::Remove,
+            _ => gst::PadProbeReturn::Handled,
         }
     });
-}
-
-/// A buffer's time on the bridge's clock: encoders count from other zeros than we do, and the segment knows.
-fn running_time(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
-    let segment = pad.sticky_event::<gst::event::Segment>(0)?;
-    segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
 }
 
 /// Waits until `ready` gives a value, looking each time when `pad`'s caps change.

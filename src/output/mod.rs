@@ -21,4 +21,4 @@ pub use error::OutputError;
 pub use players::Play;
 pub use spec::{OutputSpec, SpecError};
 pub use supervisor::{OutputEvent, OutputSummary, Outputs, Streams};
-pub use tail::Session;
+pub use tail::{Codecs, Session};

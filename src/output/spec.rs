@@ -60,6 +60,8 @@ pub struct FileDestination {
     pub path: PathBuf,
     /// Its form, from the path's ending.
     pub container: Container,
+    /// Whether it takes one participant's streams as they come instead of the mix: WebM only.
+    pub copy: bool,
 }
 
 /// The form of a recording.
@@ -183,7 +185,8 @@ fn hls(rest: &str) -> Result<Destination, String> {
 }
 
 fn file(text: &str) -> Result<Destination, String> {
-    let path = PathBuf::from(text);
+    let (path, query) = split_query(text);
+    let path = PathBuf::from(path);
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     let container = match ending.as_deref() {
         Some("mkv") => Container::Matroska,
@@ -191,7 +194,24 @@ fn file(text: &str) -> Result<Destination, String> {
         Some("webm") => Container::WebM,
         _ => return Err(format!("what this should be is not clear: use {SCHEMES}")),
     };
-    Ok(Destination::File(FileDestination { path, container }))
+    let mut copied = (false, false);
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match (&*key, &*value, container) {
+            ("video", "copy", Container::WebM) => copied.0 = true,
+            ("audio", "copy", Container::WebM) => copied.1 = true,
+            ("video" | "audio", "copy", _) => {
+                return Err("only a .webm takes a participant's VP8 and Opus as they come".into());
+            }
+            ("video" | "audio", value, _) => {
+                return Err(format!("{key}={value} is not supported: leave it out, or use copy"));
+            }
+            _ => return Err(unknown_setting(&key, "video=copy&audio=copy, for .webm")),
+        }
+    }
+    if copied.0 != copied.1 {
+        return Err("video and audio are copied together: write video=copy&audio=copy".into());
+    }
+    Ok(Destination::File(FileDestination { path, container, copy: copied.0 }))
 }
 
 /// A path may contain `?`; only what looks like settings after the last one is taken for them.
@@ -253,8 +273,10 @@ mod tests {
             ("12:30.mkv", Container::Matroska),
         ] {
             let Destination::File(file) = destination(text) else { panic!("{text}") };
-            assert_eq!(file.container, container, "{text}");
+            assert_eq!((file.container, file.copy), (container, false), "{text}");
         }
+        let Destination::File(file) = destination("x?y.webm?video=copy&audio=copy") else { panic!() };
+        assert_eq!((file.path.as_path(), file.copy), (Path::new("x?y.webm"), true));
     }
 
     #[test]
@@ -274,6 +296,10 @@ mod tests {
             ("call.avi", "not clear"),
             ("", "not clear"),
             ("{participant}.mkv", "{participant}"),
+            ("a.mkv?video=copy&audio=copy", "only a .webm"),
+            ("a.webm?video=copy", "together"),
+            ("a.webm?video=h264&audio=copy", "video=h264 is not supported"),
+            ("a.webm?speed=1", "unknown setting `speed`"),
         ] {
             let reason = reason(text);
             assert!(reason.contains(expected), "{text}: {reason}");

@@ -38,6 +38,10 @@ pub struct Streams {
     pub vp8: Option<Producer>,
     /// Opus packets.
     pub opus: Option<Producer>,
+    /// One participant's VP8 frames as they came.
+    pub copied_video: Option<Producer>,
+    /// The same participant's Opus packets as they came.
+    pub copied_audio: Option<Producer>,
 }
 
 /// What an output tells the bridge.
@@ -191,7 +195,11 @@ impl Output {
             return Err(error);
         }
         let pipeline = attached.pipeline().clone();
-        let mut proof = Some(tail.verify(&pipeline));
+        let mut proof = Some(Box::pin(async {
+            // A participant whose streams are copied may be a long time in coming; the mix is always there.
+            video.first_buffer().await;
+            tail.verify(&pipeline).await
+        }));
         let mut count = tokio::time::interval(COUNT);
         let failure = loop {
             tokio::select! {

@@ -64,17 +64,32 @@ pub(crate) fn streams<'a>(
     spec: &OutputSpec,
     streams: &'a Streams,
 ) -> Result<(&'a Producer, &'a Producer), OutputError> {
-    let (video, audio) = if spec.is_webm() {
-        (streams.vp8.as_ref(), streams.opus.as_ref())
-    } else {
-        (streams.h264.as_ref(), streams.aac.as_ref())
+    let (video, audio) = match spec.codecs() {
+        Codecs::H264Aac => (streams.h264.as_ref(), streams.aac.as_ref()),
+        Codecs::Vp8Opus => (streams.vp8.as_ref(), streams.opus.as_ref()),
+        Codecs::Copied => (streams.copied_video.as_ref(), streams.copied_audio.as_ref()),
     };
     Ok((video.ok_or(OutputError::NoStream("video"))?, audio.ok_or(OutputError::NoStream("audio"))?))
 }
 
+/// Which streams an output takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codecs {
+    /// The mix as H.264 and AAC.
+    H264Aac,
+    /// The mix as VP8 and Opus.
+    Vp8Opus,
+    /// One participant's own VP8 and Opus.
+    Copied,
+}
+
 impl OutputSpec {
-    /// Whether this output takes VP8 and Opus instead of H.264 and AAC.
-    pub fn is_webm(&self) -> bool {
-        matches!(&self.destination, Destination::File(file) if file.container == Container::WebM)
+    /// Which streams this output takes.
+    pub fn codecs(&self) -> Codecs {
+        match &self.destination {
+            Destination::File(file) if file.copy => Codecs::Copied,
+            Destination::File(file) if file.container == Container::WebM => Codecs::Vp8Opus,
+            _ => Codecs::H264Aac,
+        }
     }
 }

@@ -1,0 +1,60 @@
+//! What the vertical path costs: CPU against a plain GStreamer pipeline, and latency from a packet to a packet.
+//!
+//! `make bench` runs it, `make bench BENCH=latency` only the part whose name contains the word. Every figure is measured
+//! black-box on this machine in this run; a figure above its limit makes the exit code 1. The load average is printed,
+//! because on a busy machine latencies say more about the neighbours than about roomcast.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot be made has failed")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints its result")]
+
+mod cpu;
+mod encoded;
+mod eye;
+mod input;
+mod latency;
+mod sender;
+mod table;
+
+/// Shared with the integration tests: the binary under test and its events.
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/support/process.rs"]
+mod process;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/support/roomcast.rs"]
+mod roomcast;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use table::Table;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        // `cargo test --all-targets` only wants to know that it builds: a timed test would fail on a busy machine.
+        println!("run it with `make bench`");
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
+    let wanted = |part: &str| part.contains(&filter);
+    ::roomcast::media::elements::init().expect("GStreamer starts");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let input = Arc::new(input::Input::make(directory.path()));
+    let mut table = Table::default();
+
+    if wanted("encoded") {
+        encoded::measure(&input, &mut table).await;
+    }
+    if wanted("latency") {
+        latency::measure(&input, directory.path(), &mut table).await;
+    }
+    if wanted("cpu") {
+        cpu::measure(&input, directory.path(), &mut table).await;
+    }
+    println!("{table}");
+    if table.is_within_limits() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
