@@ -11,8 +11,8 @@ const TEE: &str = "tee name=encoded allow-not-linked=true";
 /// Raw sound as the mixer takes it.
 pub(crate) const RAW_AUDIO: &str = "audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
 
-/// A bin with one RTP sink pad and one raw source pad. The depayloader is named `depay`, a video decoder `decoder`;
-/// what the depayloader gives passes the tee `encoded`, where it can be taken as it came.
+/// A bin with one RTP sink pad and one raw source pad. The depayloader is named `depay`, a video decoder `decoder`; what
+/// the depayloader gives passes the tee `encoded`, where it can be taken as it came.
 pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {
     // A depayloader that waits for a keyframe never hands torn pictures to the decoder, and asks for the keyframe.
     let video = |depay: &str, decode: &str| {
