@@ -1,5 +1,9 @@
 //! The bridge's actor: it owns the seat in the room, the participants, the mix and the outputs.
 
+mod ending;
+mod seating;
+mod telling;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -10,17 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::BridgeError;
 use super::config::{BridgeConfig, Checked};
 use super::events::{Event, Reason, Record, Summary};
-use super::mix::{self, Mix};
-use super::participant::{Ending, Message, Participant, Report};
+use super::mix::Mix;
+use super::participant::{Message, Participant, Report};
 use super::redial::Redial;
-use super::state::{OutputPhase, OutputState, Snapshot};
+use super::state::{OutputState, Snapshot};
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
 use crate::output::{OutputEvent, Outputs, Session as OutputSession};
-use crate::peer::{self, PeerConfig};
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
-use crate::terms::{Codec, IceServer, MediaKind, ParticipantId};
+use crate::terms::{IceServer, MediaKind, ParticipantId};
 
 /// Reports of participants that may wait for the room's task.
 const REPORTS: usize = 512;
@@ -211,238 +214,6 @@ impl Room {
         let specs = &self.config.outputs;
         self.output_states = specs.iter().map(|spec| (spec.to_string(), OutputState::default())).collect();
         self.outputs = Some((Outputs::start(specs, &session, &self.clock, &self.mix.streams, &sender), receiver));
-    }
-
-    fn seat(&self, id: &ParticipantId) -> Option<(u64, &Seat)> {
-        self.seats.iter().find(|(_, seat)| seat.id == *id).map(|(generation, seat)| (*generation, seat))
-    }
-
-    /// Gives somebody a seat who has none.
-    async fn admit(&mut self, id: &ParticipantId) {
-        if self.seat(id).is_some() {
-            return;
-        }
-        self.generation += 1;
-        let mut ice_servers = self.config.ice_servers.clone();
-        ice_servers.extend(self.room_ice_servers.iter().cloned());
-        let ice_addresses = if self.config.ice_addresses.is_empty() {
-            peer::ice::local_addresses(self.config.room.is_loopback())
-        } else {
-            self.config.ice_addresses.clone()
-        };
-        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
-        let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
-        let media = (self.clock.clone(), self.config.jitter_latency);
-        let participant =
-            Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);
-        let seat =
-            Seat { id: id.clone(), participant, inputs: HashMap::new(), copies: HashMap::new(), picture_flows: true };
-        self.seats.insert(self.generation, seat);
-        self.everybody.insert(id.clone());
-        self.tell(Event::ParticipantJoined { participant: id.clone() }).await;
-    }
-
-    async fn pass(&mut self, id: &ParticipantId, message: Message) {
-        let Some((generation, seat)) = self.seat(id) else { return };
-        if !seat.participant.tell(message) {
-            self.drop_seat(generation, "sent more than its connection could take").await;
-        }
-    }
-
-    /// Ends a participant's call because of what the room said.
-    async fn dismiss(&mut self, id: &ParticipantId, reason: &str) {
-        if let Some((generation, _)) = self.seat(id) {
-            self.release(generation, reason).await;
-        }
-    }
-
-    /// Ends a participant's call because of what happened on it.
-    async fn drop_seat(&mut self, generation: u64, reason: &str) {
-        let Some(id) = self.seats.get(&generation).map(|seat| seat.id.clone()) else { return };
-        tracing::warn!(participant = %id, reason, "dropped");
-        self.send(Command::Hangup { peer: id }).await;
-        self.release(generation, reason).await;
-    }
-
-    /// Calls those whose connection was lost and who are still there.
-    async fn call_again(&mut self) {
-        for id in self.redial.take_due(tokio::time::Instant::now()) {
-            if self.present.contains(&id) && self.seat(&id).is_none() {
-                self.admit(&id).await;
-                self.pass(&id, Message::Call).await;
-            }
-        }
-    }
-
-    /// Frees a seat: out of the mix at once, the connection closes in its own time.
-    async fn release(&mut self, generation: u64, reason: &str) {
-        let Some(mut seat) = self.seats.remove(&generation) else { return };
-        self.mix.detach(seat.inputs.drain().map(|(_, input)| input).collect()).await;
-        self.arrange();
-        self.choose_copy();
-        seat.participant.stop();
-        self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
-    }
-
-    async fn report(&mut self, id: &ParticipantId, generation: u64, report: Report) {
-        // What a participant says after its seat was freed is of no more use.
-        let Some(seat) = self.seats.get_mut(&generation) else { return };
-        match report {
-            Report::Description(description) => {
-                self.send(Command::Description { peer: id.clone(), description }).await;
-            }
-            Report::Candidate(candidate) => self.send(Command::Candidate { peer: id.clone(), candidate }).await,
-            Report::TrackStarted { kind, codec, ssrc, raw, encoded } => match self.mix.attach(kind, raw).await {
-                Ok(input) => {
-                    seat.inputs.insert(kind, input);
-                    if matches!(codec, Codec::Vp8 | Codec::Opus) {
-                        seat.copies.insert(kind, encoded);
-                    }
-                    self.redial.forget(id);
-                    self.arrange();
-                    self.choose_copy();
-                    let participant = id.clone();
-                    self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
-                }
-                Err(error) => self.drop_seat(generation, &error.to_string()).await,
-            },
-            Report::TrackFlows { kind, flows } => {
-                if kind == MediaKind::Video {
-                    seat.picture_flows = flows;
-                    self.arrange();
-                }
-                let participant = id.clone();
-                self.tell(if flows {
-                    Event::TrackResumed { participant, kind }
-                } else {
-                    Event::TrackStalled { participant, kind }
-                })
-                .await;
-            }
-            Report::Reconnecting { attempt } => {
-                let what = id.to_string();
-                let reason = "the connection was lost".to_owned();
-                self.tell(Event::Reconnecting { what, attempt, retry_in: 0.0, reason }).await;
-            }
-            Report::Chat(text) => {
-                let text: String = text.chars().filter(|character| !character.is_control()).take(CHAT).collect();
-                tracing::info!(participant = %id, text, "chat");
-            }
-            Report::Closed(Ending { reason, lost }) => {
-                self.drop_seat(generation, &reason).await;
-                if lost && self.present.contains(id) {
-                    self.redial.lost(id, tokio::time::Instant::now());
-                }
-            }
-        }
-    }
-
-    /// Gives everybody with a picture a place on the canvas.
-    fn arrange(&self) {
-        let pictures: Vec<_> = self
-            .seats
-            .values()
-            .filter_map(|seat| Some((seat.inputs.get(&MediaKind::Video)?, seat.picture_flows)))
-            .collect();
-        mix::place(&pictures, &self.config.layout.arrange(self.config.canvas.size, pictures.len()));
-    }
-
-    /// Outputs that copy take the first participant who sends VP8, until that one leaves.
-    fn choose_copy(&mut self) {
-        let source = self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&MediaKind::Video));
-        let chosen = source.map(|(generation, seat)| (*generation, seat.copies.len()));
-        if chosen != self.copied {
-            self.copied = chosen;
-            self.mix.copy(source.map_or(&HashMap::new(), |(_, seat)| &seat.copies));
-        }
-    }
-
-    async fn output_event(&mut self, event: OutputEvent) {
-        match event {
-            OutputEvent::Ready { output, play } => {
-                self.output_states.entry(output.clone()).or_default().state = OutputPhase::Ready;
-                self.tell(Event::OutputReady { output, play }).await;
-            }
-            OutputEvent::Failed { output, error, retry_in } => {
-                self.output_states.entry(output.clone()).or_default().state = OutputPhase::Retrying;
-                let retry_in = retry_in.map(|pause| pause.as_secs_f64());
-                self.tell(Event::OutputFailed { output, error, retry_in }).await;
-            }
-            OutputEvent::Counted { output, pushed, dropped } => {
-                let state = self.output_states.entry(output).or_default();
-                (state.pushed, state.dropped) = (pushed, dropped);
-            }
-        }
-    }
-
-    async fn snapshot(&mut self, tell: bool) {
-        let Some((_, started)) = self.started else { return };
-        let (frames, frames_dropped) = self.mix.frames();
-        let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
-        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-        let fps = frames.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
-        let snapshot = Snapshot {
-            uptime: started.elapsed().as_secs_f64(),
-            participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
-            fps,
-            frames_dropped,
-            outputs: self.output_states.clone(),
-        };
-        if tell {
-            self.tell(Event::Stats(snapshot.clone())).await;
-        }
-        if let Some(snapshots) = &self.snapshots {
-            snapshots.send_replace(snapshot);
-        }
-    }
-
-    /// Finishes the outputs while the mix still runs, then lets go of everything else.
-    async fn end(mut self, ended: Ended) -> Result<Summary, BridgeError> {
-        let mut summary = self.summary();
-        if let Some((outputs, mut output_events)) = self.outputs.take() {
-            let finishing = tokio::time::timeout(self.config.stop_timeout, outputs.finish());
-            tokio::pin!(finishing);
-            summary.outputs = loop {
-                tokio::select! {
-                    finished = &mut finishing => break finished.unwrap_or_else(|_| {
-                        tracing::error!("outputs did not end in {:?}", self.config.stop_timeout);
-                        Vec::new()
-                    }),
-                    Some(event) = output_events.recv() => self.output_event(event).await,
-                }
-            };
-        }
-        for generation in self.seats.keys().copied().collect::<Vec<_>>() {
-            self.release(generation, "the bridge ended").await;
-        }
-        self.send(Command::Leave).await;
-        let Self { session, mut tasks, mix, events, reports, .. } = self;
-        drop(reports);
-        let room = session.closed().await;
-        // Connections close in bounded time by themselves; a stuck one is dropped with the set.
-        tokio::time::timeout(Duration::from_secs(3), async { while tasks.join_next().await.is_some() {} }).await.ok();
-        mix.stop().await;
-        let (reason, error) = match (ended, room) {
-            (Err((reason, error)), _) => (reason, Some(error)),
-            (Ok(_), Err(error)) => (Reason::RoomLost, Some(error.into())),
-            (Ok(reason), Ok(())) => (reason, None),
-        };
-        // Nobody may be left to hear it.
-        events.send(Event::Stopped { reason, summary: summary.clone() }.into()).await.ok();
-        error.map_or(Ok(summary), Err)
-    }
-
-    fn summary(&self) -> Summary {
-        let (frames, frames_dropped) = self.mix.frames();
-        Summary {
-            room: self.config.room.room().to_owned(),
-            started: self.started.map_or_else(jiff::Timestamp::now, |(time, _)| time),
-            duration: self.started.map_or(0.0, |(_, started)| started.elapsed().as_secs_f64()),
-            participants: self.everybody.len(),
-            frames,
-            frames_dropped,
-            outputs: Vec::new(),
-        }
     }
 
     async fn send(&self, command: Command) {

@@ -96,9 +96,11 @@ pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Va
     // On a busy machine the encoder may still hold pictures when the room is joined: the recording then begins with
     // them, earlier than its sound.
     let lead = streams.iter().map(|stream| number(&stream["start"])).fold(0.0, f64::max);
+    // An encoder that the machine is too slow for is up to half a second behind when the bridge ends.
+    let behind = if pictures_lost_by_the_mix(bridge) > 0.0 { 0.5 } else { 0.0 };
     for stream in &streams {
         let end = number(&stream["start"]) + number(&stream["duration"]);
-        let whole = (wall - 0.3..=wall + lead + 0.3).contains(&end);
+        let whole = (wall - behind - 0.3..=wall + lead + 0.3).contains(&end);
         assert!(whole, "{path}: {} ends at {end} s instead of {wall} s: {report:#}", stream["kind"]);
     }
     report
@@ -107,13 +109,11 @@ pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Va
 /// Asserts that what a stopped bridge has written has sound and picture without a decode error and without a gap.
 /// Returns the probe's report.
 ///
-/// Only pictures that the bridge itself says it lost, because the machine was too busy to encode them, may be missing:
-/// no output may lose any.
+/// Only as much may be missing as the bridge itself says it lost, because the machine was too busy to encode it: no
+/// output may lose anything.
 pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     assert!(Path::new(path).exists(), "{path} was not written");
-    let events = bridge.events();
-    let stopped = events.iter().find(|event| event["event"] == "stopped").expect("a bridge that has stopped");
-    let admitted = stopped["summary"]["frames_dropped"].as_f64().expect("a number of lost pictures");
+    let admitted = pictures_lost_by_the_mix(bridge);
     let report = probe(path, &[]).await;
     assert_eq!(report["problems"], serde_json::json!([]), "{path}: {report:#}");
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
@@ -122,9 +122,16 @@ pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     }
     for stream in &streams {
         assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&0.into(), &0.into()), "{path}: {report:#}");
-        let allowed = if stream["kind"] == "video" { admitted / 30.0 + 0.001 } else { 0.0 };
+        let allowed = if admitted > 0.0 { admitted / 30.0 + 0.001 } else { 0.0 };
         let missing = stream["gaps"]["total"].as_f64().unwrap_or(f64::NAN);
         assert!(missing <= allowed, "{path}: {missing} s are missing, {admitted} pictures lost by the mix: {report:#}");
     }
     report
+}
+
+/// How many pictures a stopped bridge says that it could not encode in time.
+fn pictures_lost_by_the_mix(bridge: &Roomcast) -> f64 {
+    let events = bridge.events();
+    let stopped = events.iter().find(|event| event["event"] == "stopped").expect("a bridge that has stopped");
+    stopped["summary"]["frames_dropped"].as_f64().expect("a number of lost pictures")
 }

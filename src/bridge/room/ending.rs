@@ -1,0 +1,46 @@
+//! The end: outputs first, while the mix still runs, then everything else.
+
+use std::time::Duration;
+
+use super::super::BridgeError;
+use super::super::events::{Event, Reason, Summary};
+use super::{Ended, Room};
+use crate::signaling::Command;
+
+impl Room {
+    /// Finishes the outputs while the mix still runs, then lets go of everything else.
+    pub(super) async fn end(mut self, ended: Ended) -> Result<Summary, BridgeError> {
+        let mut summary = self.summary();
+        if let Some((outputs, mut output_events)) = self.outputs.take() {
+            let finishing = tokio::time::timeout(self.config.stop_timeout, outputs.finish());
+            tokio::pin!(finishing);
+            summary.outputs = loop {
+                tokio::select! {
+                    finished = &mut finishing => break finished.unwrap_or_else(|_| {
+                        tracing::error!("outputs did not end in {:?}", self.config.stop_timeout);
+                        Vec::new()
+                    }),
+                    Some(event) = output_events.recv() => self.output_event(event).await,
+                }
+            };
+        }
+        for generation in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.release(generation, "the bridge ended").await;
+        }
+        self.send(Command::Leave).await;
+        let Self { session, mut tasks, mix, events, reports, .. } = self;
+        drop(reports);
+        let room = session.closed().await;
+        // Connections close in bounded time by themselves; a stuck one is dropped with the set.
+        tokio::time::timeout(Duration::from_secs(3), async { while tasks.join_next().await.is_some() {} }).await.ok();
+        mix.stop().await;
+        let (reason, error) = match (ended, room) {
+            (Err((reason, error)), _) => (reason, Some(error)),
+            (Ok(_), Err(error)) => (Reason::RoomLost, Some(error.into())),
+            (Ok(reason), Ok(())) => (reason, None),
+        };
+        // Nobody may be left to hear it.
+        events.send(Event::Stopped { reason, summary: summary.clone() }.into()).await.ok();
+        error.map_or(Ok(summary), Err)
+    }
+}

@@ -1,0 +1,157 @@
+//! Who sits where: participants get a seat, a place on the canvas, and lose both.
+
+use std::collections::HashMap;
+
+use super::super::events::Event;
+use super::super::mix;
+use super::super::participant::{Ending, Message, Participant, Report};
+use super::{CHAT, Room, Seat};
+use crate::peer::{self, PeerConfig};
+use crate::signaling::{self, Command};
+use crate::terms::{Codec, MediaKind, ParticipantId};
+
+impl Room {
+    pub(super) fn seat(&self, id: &ParticipantId) -> Option<(u64, &Seat)> {
+        self.seats.iter().find(|(_, seat)| seat.id == *id).map(|(generation, seat)| (*generation, seat))
+    }
+
+    /// Gives somebody a seat who has none.
+    pub(super) async fn admit(&mut self, id: &ParticipantId) {
+        if self.seat(id).is_some() {
+            return;
+        }
+        self.generation += 1;
+        let mut ice_servers = self.config.ice_servers.clone();
+        ice_servers.extend(self.room_ice_servers.iter().cloned());
+        let ice_addresses = if self.config.ice_addresses.is_empty() {
+            peer::ice::local_addresses(self.config.room.is_loopback())
+        } else {
+            self.config.ice_addresses.clone()
+        };
+        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
+        let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
+        let media = (self.clock.clone(), self.config.jitter_latency);
+        let participant =
+            Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);
+        let seat =
+            Seat { id: id.clone(), participant, inputs: HashMap::new(), copies: HashMap::new(), picture_flows: true };
+        self.seats.insert(self.generation, seat);
+        self.everybody.insert(id.clone());
+        self.tell(Event::ParticipantJoined { participant: id.clone() }).await;
+    }
+
+    pub(super) async fn pass(&mut self, id: &ParticipantId, message: Message) {
+        let Some((generation, seat)) = self.seat(id) else { return };
+        if !seat.participant.tell(message) {
+            self.drop_seat(generation, "sent more than its connection could take").await;
+        }
+    }
+
+    /// Ends a participant's call because of what the room said.
+    pub(super) async fn dismiss(&mut self, id: &ParticipantId, reason: &str) {
+        if let Some((generation, _)) = self.seat(id) {
+            self.release(generation, reason).await;
+        }
+    }
+
+    /// Ends a participant's call because of what happened on it.
+    pub(super) async fn drop_seat(&mut self, generation: u64, reason: &str) {
+        let Some(id) = self.seats.get(&generation).map(|seat| seat.id.clone()) else { return };
+        tracing::warn!(participant = %id, reason, "dropped");
+        self.send(Command::Hangup { peer: id }).await;
+        self.release(generation, reason).await;
+    }
+
+    /// Calls those whose connection was lost and who are still there.
+    pub(super) async fn call_again(&mut self) {
+        for id in self.redial.take_due(tokio::time::Instant::now()) {
+            if self.present.contains(&id) && self.seat(&id).is_none() {
+                self.admit(&id).await;
+                self.pass(&id, Message::Call).await;
+            }
+        }
+    }
+
+    /// Frees a seat: out of the mix at once, the connection closes in its own time.
+    pub(super) async fn release(&mut self, generation: u64, reason: &str) {
+        let Some(mut seat) = self.seats.remove(&generation) else { return };
+        self.mix.detach(seat.inputs.drain().map(|(_, input)| input).collect()).await;
+        self.arrange();
+        self.choose_copy();
+        seat.participant.stop();
+        self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
+    }
+
+    pub(super) async fn report(&mut self, id: &ParticipantId, generation: u64, report: Report) {
+        // What a participant says after its seat was freed is of no more use.
+        let Some(seat) = self.seats.get_mut(&generation) else { return };
+        match report {
+            Report::Description(description) => {
+                self.send(Command::Description { peer: id.clone(), description }).await;
+            }
+            Report::Candidate(candidate) => self.send(Command::Candidate { peer: id.clone(), candidate }).await,
+            Report::TrackStarted { kind, codec, ssrc, raw, encoded } => match self.mix.attach(kind, raw).await {
+                Ok(input) => {
+                    seat.inputs.insert(kind, input);
+                    if matches!(codec, Codec::Vp8 | Codec::Opus) {
+                        seat.copies.insert(kind, encoded);
+                    }
+                    self.redial.forget(id);
+                    self.arrange();
+                    self.choose_copy();
+                    let participant = id.clone();
+                    self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
+                }
+                Err(error) => self.drop_seat(generation, &error.to_string()).await,
+            },
+            Report::TrackFlows { kind, flows } => {
+                if kind == MediaKind::Video {
+                    seat.picture_flows = flows;
+                    self.arrange();
+                }
+                let participant = id.clone();
+                self.tell(if flows {
+                    Event::TrackResumed { participant, kind }
+                } else {
+                    Event::TrackStalled { participant, kind }
+                })
+                .await;
+            }
+            Report::Reconnecting { attempt } => {
+                let what = id.to_string();
+                let reason = "the connection was lost".to_owned();
+                self.tell(Event::Reconnecting { what, attempt, retry_in: 0.0, reason }).await;
+            }
+            Report::Chat(text) => {
+                let text: String = text.chars().filter(|character| !character.is_control()).take(CHAT).collect();
+                tracing::info!(participant = %id, text, "chat");
+            }
+            Report::Closed(Ending { reason, lost }) => {
+                self.drop_seat(generation, &reason).await;
+                if lost && self.present.contains(id) {
+                    self.redial.lost(id, tokio::time::Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Gives everybody with a picture a place on the canvas.
+    pub(super) fn arrange(&self) {
+        let pictures: Vec<_> = self
+            .seats
+            .values()
+            .filter_map(|seat| Some((seat.inputs.get(&MediaKind::Video)?, seat.picture_flows)))
+            .collect();
+        mix::place(&pictures, &self.config.layout.arrange(self.config.canvas.size, pictures.len()));
+    }
+
+    /// Outputs that copy take the first participant who sends VP8, until that one leaves.
+    pub(super) fn choose_copy(&mut self) {
+        let source = self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&MediaKind::Video));
+        let chosen = source.map(|(generation, seat)| (*generation, seat.copies.len()));
+        if chosen != self.copied {
+            self.copied = chosen;
+            self.mix.copy(source.map_or(&HashMap::new(), |(_, seat)| &seat.copies));
+        }
+    }
+}

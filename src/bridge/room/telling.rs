@@ -1,0 +1,62 @@
+//! What the room tells: how its outputs are, and how it goes as a whole.
+
+use std::time::Instant;
+
+use super::super::events::{Event, Summary};
+use super::super::state::{OutputPhase, Snapshot};
+use super::Room;
+use crate::output::OutputEvent;
+
+impl Room {
+    pub(super) async fn output_event(&mut self, event: OutputEvent) {
+        match event {
+            OutputEvent::Ready { output, play } => {
+                self.output_states.entry(output.clone()).or_default().state = OutputPhase::Ready;
+                self.tell(Event::OutputReady { output, play }).await;
+            }
+            OutputEvent::Failed { output, error, retry_in } => {
+                self.output_states.entry(output.clone()).or_default().state = OutputPhase::Retrying;
+                let retry_in = retry_in.map(|pause| pause.as_secs_f64());
+                self.tell(Event::OutputFailed { output, error, retry_in }).await;
+            }
+            OutputEvent::Counted { output, pushed, dropped } => {
+                let state = self.output_states.entry(output).or_default();
+                (state.pushed, state.dropped) = (pushed, dropped);
+            }
+        }
+    }
+
+    pub(super) async fn snapshot(&mut self, tell: bool) {
+        let Some((_, started)) = self.started else { return };
+        let (frames, frames_dropped) = self.mix.frames();
+        let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let fps = frames.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
+        let snapshot = Snapshot {
+            uptime: started.elapsed().as_secs_f64(),
+            participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
+            fps,
+            frames_dropped,
+            outputs: self.output_states.clone(),
+        };
+        if tell {
+            self.tell(Event::Stats(snapshot.clone())).await;
+        }
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.send_replace(snapshot);
+        }
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let (frames, frames_dropped) = self.mix.frames();
+        Summary {
+            room: self.config.room.room().to_owned(),
+            started: self.started.map_or_else(jiff::Timestamp::now, |(time, _)| time),
+            duration: self.started.map_or(0.0, |(_, started)| started.elapsed().as_secs_f64()),
+            participants: self.everybody.len(),
+            frames,
+            frames_dropped,
+            outputs: Vec::new(),
+        }
+    }
+}
