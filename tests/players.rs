@@ -60,3 +60,30 @@ async fn players_that_join_late_show_a_browsers_call() {
     }
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_room_plays_over_http_without_a_flag_and_lips_match_the_voice() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&[]).await;
+    let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
+    // A small picture: the machine also runs the bridge and the players.
+    let mut person = Roomcast::start(["publish", &room, "--size", "640x360"]);
+    person.wait_event("joined", SOON).await;
+    // The first viewer starts the room's bridge.
+    let (live, playlist) = (format!("{base}/rooms/demo/live.ts"), format!("{base}/rooms/demo/hls/index.m3u8"));
+    let opened = async { while !reqwest::get(&live).await.is_ok_and(|answer| answer.status().is_success()) {} };
+    tokio::time::timeout(SOON, opened).await.unwrap_or_else(|_| panic!("{live} does not open"));
+    person.wait_event("published", SOON).await;
+
+    let reading = read_with_ffmpeg(&[&live], LENGTH).await;
+    assert_eq!(reading.errors, Vec::<String>::new(), "ffmpeg at live.ts");
+    assert!(reading.frames >= ENOUGH, "ffmpeg at live.ts: {reading:?}");
+    let shown = play_with_vlc(&[&live], LENGTH).await;
+    assert!(shown.frames >= ENOUGH && shown.sounds >= ENOUGH, "VLC at live.ts: {shown:?}");
+    for source in [&live, &playlist] {
+        let report = probe(source, &["--duration", "10", "--max-skew", "60"]).await;
+        assert_eq!(report["faults"], serde_json::json!([]), "{source}: {report:#}");
+        let skew = report["skew"]["median_ms"].as_f64().unwrap_or(f64::NAN);
+        assert!(skew.abs() <= 20.0, "{source}: {report:#}");
+    }
+}

@@ -10,9 +10,13 @@ use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
 use crate::media::{self};
+use crate::output::spec::Destination;
 use crate::output::{self, Codecs, OutputSpec};
 use crate::signaling::RoomUrl;
 use crate::terms::{Codec, IceServer};
+
+/// How much later than asked for the encoder makes a keyframe by itself when an output asks for its own, in seconds.
+const KEYFRAME_SLACK: f64 = 0.2;
 
 /// What a bridge is to do.
 #[derive(Clone, Debug)]
@@ -138,7 +142,11 @@ impl BridgeConfig {
     pub(crate) fn encoder_settings(&self) -> EncoderSettings {
         // Between 1 and 7200 by the checks above.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-        let keyframe_distance = (self.gop * f64::from(self.canvas.fps)).round().max(1.0) as u32;
+        let frames = |seconds: f64| (seconds * f64::from(self.canvas.fps)).round().max(1.0) as u32;
+        // HLS asks for a keyframe where a segment ends. The encoder's own one comes a little later, or a segment of one
+        // picture would stand between the two.
+        let asked_for = self.outputs.iter().any(|spec| matches!(spec.destination, Destination::Hls(_)));
+        let keyframe_distance = frames(if asked_for { self.gop + KEYFRAME_SLACK } else { self.gop });
         EncoderSettings {
             video_bitrate: self.video_bitrate,
             audio_bitrate: self.audio_bitrate,

@@ -174,6 +174,10 @@ impl Room {
                 self.tell(Event::Joined { room: self.config.room.room().to_owned(), me }).await;
             }
             RoomEvent::PeerJoined { peer, offer } => {
+                // Another bridge has nothing to show; should it call us nevertheless, it is answered.
+                if signaling::is_gateway(&peer) {
+                    return;
+                }
                 self.present.insert(peer.clone());
                 let call = offer == OfferRole::WeOffer;
                 if offer == OfferRole::WeAskThem {

@@ -19,7 +19,12 @@ pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {
         format!("{depay} name=depay request-keyframe=true wait-for-keyframe=true ! {TEE} ! {decode}")
     };
     let text = match codec {
-        Codec::Vp8 => video("rtpvp8depay", "vp8dec name=decoder"),
+        // VP8 knows no other colours than those of BT.601 (RFC 6386, section 9.2); GStreamer guesses BT.709 from 720 lines on,
+        // and the mixer would convert every pixel.
+        Codec::Vp8 => video(
+            "rtpvp8depay",
+            "vp8dec name=decoder ! capssetter caps=video/x-raw,colorimetry=bt601,chroma-site=mpeg2",
+        ),
         // Frame threads would hold back one picture per thread: one thread decodes 1080p in real time.
         Codec::H264 if exists("avdec_h264") => {
             video("rtph264depay", "h264parse ! avdec_h264 name=decoder max-threads=1")

@@ -81,7 +81,7 @@ impl Mixer {
         // conversion of every pixel.
         let video_caps = format!(
             "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1,\
-             colorimetry=bt601"
+             colorimetry=bt601,chroma-site=mpeg2"
         );
         let video = chain(&pipeline, &compositor, &video_caps, "video")?;
         let audio = chain(&pipeline, &audiomixer, RAW_AUDIO, "audio")?;

@@ -1,5 +1,6 @@
 //! One output's pipeline while it runs: fed by encoded streams, finished by an end of stream of its own.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use gst::prelude::*;
+use tokio::sync::Notify;
 
 use super::OutputError;
 use crate::media::bus::BusEvent;
@@ -18,11 +20,42 @@ use crate::media::{MediaError, template};
 /// How long muxers and sinks may take to write what they hold.
 const END_OF_STREAM: Duration = Duration::from_secs(5);
 
+/// How long what was mixed before the stop may take to come out of the encoders.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// A running output pipeline.
 #[derive(Debug)]
 pub(crate) struct Attached {
     live: LivePipeline,
+    clock: MediaClock,
     feeds: Vec<Feed>,
+    progress: Arc<Progress>,
+}
+
+/// Up to which running time, in ns, sound and picture have reached the output.
+#[derive(Debug, Default)]
+struct Progress {
+    reached: [AtomicU64; 2],
+    moved: Notify,
+}
+
+impl Progress {
+    fn watch(self: &Arc<Self>, pad: &gst::Pad, index: usize) {
+        let progress = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
+                progress.reached[index].store(time.nseconds(), Ordering::Relaxed);
+                progress.moved.notify_one();
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    async fn reach(&self, time: gst::ClockTime) {
+        while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < time.nseconds()) {
+            self.moved.notified().await;
+        }
+    }
 }
 
 impl Attached {
@@ -43,8 +76,12 @@ impl Attached {
             producer.feed(&appsrc, Patience::Output)
         };
         let feeds = vec![feed("video", video)?, feed("audio", audio)?];
-        start_together(&source_pad(&live, "video")?, &source_pad(&live, "audio")?);
-        Ok(Self { live, feeds })
+        let (picture, sound) = (source_pad(&live, "video")?, source_pad(&live, "audio")?);
+        start_together(&picture, &sound);
+        let progress = Arc::new(Progress::default());
+        progress.watch(&picture, 0);
+        progress.watch(&sound, 1);
+        Ok(Self { live, clock: clock.clone(), feeds, progress })
     }
 
     pub(crate) fn pipeline(&self) -> &gst::Pipeline {
@@ -70,6 +107,10 @@ impl Attached {
 
     /// Lets the output write its end, then stops it. Fails when the end could not be written.
     pub(crate) async fn finish(mut self) -> Result<(), OutputError> {
+        // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
+        if tokio::time::timeout(DRAIN, self.progress.reach(self.clock.running_time())).await.is_err() {
+            tracing::debug!("the encoders are more than {DRAIN:?} behind, or nobody sends what is copied");
+        }
         for feed in std::mem::take(&mut self.feeds) {
             feed.end();
         }
