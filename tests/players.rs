@@ -71,7 +71,7 @@ async fn a_servers_room_plays_over_http_without_a_flag_and_lips_match_the_voice(
     person.wait_event("joined", SOON).await;
     // The first viewer starts the room's bridge.
     let (live, playlist) = (format!("{base}/rooms/demo/live.ts"), format!("{base}/rooms/demo/hls/index.m3u8"));
-    let opened = async { while !reqwest::get(&live).await.is_ok_and(|answer| answer.status().is_success()) {} };
+    let opened = async { while probe(&live, &["--duration", "1"]).await["streams"] == serde_json::json!([]) {} };
     tokio::time::timeout(SOON, opened).await.unwrap_or_else(|_| panic!("{live} does not open"));
     person.wait_event("published", SOON).await;
 

@@ -261,7 +261,7 @@ fn correct_time(pad: &gst::Pad, tick: gst::ClockTime, phases: Phases) {
         };
         last.store(time.nseconds(), Ordering::Relaxed);
         let buffer = buffer.make_mut();
-        buffer.set_pts(gst::ClockTime::from_nseconds(phases.correct(time.nseconds())));
+        buffer.set_pts(gst::ClockTime::from_nseconds(phases.correct(time.nseconds(), tick.nseconds())));
         buffer.set_duration(tick);
         gst::PadProbeReturn::Ok
     });

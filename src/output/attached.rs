@@ -32,26 +32,37 @@ pub(crate) struct Attached {
     progress: Arc<Progress>,
 }
 
-/// Up to which running time, in ns, sound and picture have reached the output.
-#[derive(Debug, Default)]
+/// Up to which running time, in ns, picture and sound have reached the output, and where both end.
+#[derive(Debug)]
 struct Progress {
     reached: [AtomicU64; 2],
+    end: AtomicU64,
     moved: Notify,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { reached: Default::default(), end: AtomicU64::new(u64::MAX), moved: Notify::new() }
+    }
 }
 
 impl Progress {
     fn watch(self: &Arc<Self>, pad: &gst::Pad, index: usize) {
         let progress = Arc::clone(self);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
-                progress.reached[index].store(time.nseconds(), Ordering::Relaxed);
-                progress.moved.notify_one();
-            }
-            gst::PadProbeReturn::Ok
+            let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            progress.reached[index].store(time.nseconds(), Ordering::Relaxed);
+            progress.moved.notify_one();
+            let over = time.nseconds() > progress.end.load(Ordering::Relaxed);
+            if over { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
         });
     }
 
-    async fn reach(&self, time: gst::ClockTime) {
+    /// Lets picture and sound end at `time`, and waits until both are there.
+    async fn end(&self, time: gst::ClockTime) {
+        self.end.store(time.nseconds(), Ordering::Relaxed);
         while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < time.nseconds()) {
             self.moved.notified().await;
         }
@@ -108,7 +119,7 @@ impl Attached {
     /// Lets the output write its end, then stops it. Fails when the end could not be written.
     pub(crate) async fn finish(mut self) -> Result<(), OutputError> {
         // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
-        if tokio::time::timeout(DRAIN, self.progress.reach(self.clock.running_time())).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.progress.end(self.clock.running_time())).await.is_err() {
             tracing::debug!("the encoders are more than {DRAIN:?} behind, or nobody sends what is copied");
         }
         for feed in std::mem::take(&mut self.feeds) {

@@ -27,6 +27,9 @@ use crate::probe::{self, Source, Wanted};
 /// Pieces of seven packets that may wait for a viewer: about four seconds of 2 Mb/s.
 const MAX_WAITING: usize = 1024;
 
+/// The size of a packet of MPEG-TS.
+const TS_PACKET: usize = 188;
+
 /// How long one write may take before the viewer is cut off.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -43,8 +46,16 @@ pub(crate) struct LiveTsTail {
 #[derive(Clone, Debug)]
 struct Piece {
     bytes: Bytes,
-    /// PAT and PMT, which a viewer who starts here needs first; only set where a keyframe starts.
-    tables: Option<Bytes>,
+    /// Where a keyframe begins in it: what a viewer who starts here gets first.
+    start: Option<Start>,
+}
+
+#[derive(Clone, Debug)]
+struct Start {
+    /// PAT and PMT.
+    tables: Bytes,
+    /// The keyframe's first packet.
+    offset: usize,
 }
 
 impl LiveTsTail {
@@ -133,14 +144,16 @@ async fn view(mut stream: UnixStream, mut pieces: broadcast::Receiver<Piece>) {
             }
             Err(broadcast::error::RecvError::Closed) => return,
         };
+        let mut bytes = piece.bytes;
         if !started {
-            let Some(tables) = &piece.tables else { continue };
+            let Some(Start { tables, offset }) = piece.start else { continue };
             started = true;
-            if !write(&mut stream, tables).await {
+            if !write(&mut stream, &tables).await {
                 return;
             }
+            bytes = bytes.slice(offset..);
         }
-        if !write(&mut stream, &piece.bytes).await {
+        if !write(&mut stream, &bytes).await {
             return;
         }
     }
@@ -153,9 +166,21 @@ async fn write(stream: &mut UnixStream, bytes: &Bytes) -> bool {
 fn piece(sample: &gst::Sample) -> Option<Piece> {
     let buffer = sample.buffer()?;
     let bytes = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
-    let starts = !buffer.flags().intersects(gst::BufferFlags::DELTA_UNIT | gst::BufferFlags::HEADER);
-    let tables = if starts { stream_header(sample.caps()?) } else { None };
-    Some(Piece { bytes, tables })
+    let start = bytes
+        .chunks_exact(TS_PACKET)
+        .position(begins_keyframe)
+        .and_then(|index| Some(Start { tables: stream_header(sample.caps()?)?, offset: index * TS_PACKET }));
+    Some(Piece { bytes, start })
+}
+
+/// Whether a packet begins a picture from which a decoder can start: random access is indicated (ISO/IEC 13818-1, section
+/// 2.4.3.4) and the PES packet that begins is one of video. Sound indicates random access as well, in every packet.
+fn begins_keyframe(packet: &[u8]) -> bool {
+    let &[0x47, second, _, fourth, length, flags, ..] = packet else { return false };
+    let (unit_starts, has_adaptation) = (second & 0x40 != 0, fourth & 0x20 != 0);
+    let random_access = has_adaptation && length > 0 && flags & 0x40 != 0;
+    let payload = packet.get(5 + usize::from(length)..);
+    unit_starts && random_access && payload.is_some_and(|payload| matches!(payload, [0, 0, 1, 0xe0..=0xef, ..]))
 }
 
 /// The PAT and PMT that mpegtsmux keeps in its caps for those who come later.
@@ -167,4 +192,36 @@ fn stream_header(caps: &gst::CapsRef) -> Option<Bytes> {
         tables.extend_from_slice(&buffer.map_readable().ok()?);
     }
     Some(tables.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(header: [u8; 6], payload: &[u8]) -> Vec<u8> {
+        let mut packet = header.to_vec();
+        packet.resize(5 + usize::from(header[4]), 0xff);
+        packet.extend_from_slice(payload);
+        packet.resize(TS_PACKET, 0xff);
+        packet
+    }
+
+    #[test]
+    fn a_viewer_starts_at_a_keyframe_and_nowhere_else() {
+        let (video, audio) = ([0, 0, 1, 0xe0], [0, 0, 1, 0xc0]);
+        let keyframe = [0x47, 0x40, 0x41, 0x30, 7, 0x50];
+        assert!(begins_keyframe(&packet(keyframe, &video)));
+        for (header, payload, what) in [
+            (keyframe, audio, "sound"),
+            ([0x47, 0x40, 0x41, 0x30, 7, 0x10], video, "a picture that needs others"),
+            ([0x47, 0x00, 0x41, 0x30, 7, 0x50], video, "the middle of a picture"),
+            ([0x47, 0x40, 0x41, 0x10, 7, 0x50], video, "no adaptation field"),
+            ([0x48, 0x40, 0x41, 0x30, 7, 0x50], video, "no packet at all"),
+            ([0x47, 0x40, 0x41, 0x30, 255, 0x50], [0; 4], "an adaptation field that is too long"),
+        ] {
+            let mut packet = packet(header, &payload);
+            packet.truncate(TS_PACKET);
+            assert!(!begins_keyframe(&packet), "{what}");
+        }
+    }
 }
