@@ -176,3 +176,18 @@ async fn a_server_that_is_killed_and_comes_back_is_joined_again_and_the_recordin
     let flashes = report["skew"]["count"].as_f64().unwrap_or(0.0);
     assert!(flashes >= end.floor() - 2.0, "{flashes} flashes in {end} s: {report:#}\n{events:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_element_is_named_with_its_package_before_the_room_is_dialed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    // A GStreamer without any plugin.
+    command
+        .env("GST_PLUGIN_SYSTEM_PATH_1_0", directory.path())
+        .env("GST_REGISTRY_1_0", directory.path().join("registry"));
+    command.args(["bridge", "mesh+ws://127.0.0.1:9/ws?room=demo", "-o"]).arg(directory.path().join("a.mkv"));
+    let output = command.output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("apt install gstreamer1.0-"), "{text}");
+}

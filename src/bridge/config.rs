@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::BridgeError;
+use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
@@ -86,7 +87,7 @@ impl BridgeConfig {
 
     /// Checks everything that can be known before joining, and finds the encoder.
     pub(crate) fn check(&self) -> Result<Checked, BridgeError> {
-        media::elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
+        elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
         let Canvas { size: Size { width, height }, fps } = self.canvas;
         if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) || width % 2 == 1 || height % 2 == 1 {
             return Err(BridgeError::Config(format!(
@@ -121,6 +122,16 @@ impl BridgeConfig {
             output::check_file(report).map_err(|error| {
                 BridgeError::Config(format!("--report {}: cannot be written: {error}", report.display()))
             })?;
+        }
+        for job in [Job::Receive, Job::Mix, Job::Probe] {
+            if let Some(missing) = elements::missing_for(job) {
+                return Err(BridgeError::Config(missing.to_string()));
+            }
+        }
+        for spec in &self.outputs {
+            if let Some(missing) = spec.jobs().iter().find_map(|job| elements::missing_for(*job)) {
+                return Err(spec.refuse(missing.to_string()).into());
+            }
         }
         let wants_h264 = self.outputs.iter().any(|spec| spec.codecs() == Codecs::H264Aac);
         let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };

@@ -102,7 +102,7 @@ impl Job {
     fn needs(self) -> &'static [&'static [Element]] {
         match self {
             Self::Receive => &[&[("appsrc", BASE)], &[("rtpbin", GOOD)]],
-            Self::Decode(Codec::Vp8) => &[&[("rtpvp8depay", GOOD)], &[("vp8dec", GOOD)]],
+            Self::Decode(Codec::Vp8) => &[&[("rtpvp8depay", GOOD)], &[("vp8dec", GOOD)], &[("capssetter", GOOD)]],
             Self::Decode(Codec::H264) => &[&[("rtph264depay", GOOD)], &[("avdec_h264", LIBAV), ("openh264dec", BAD)]],
             Self::Decode(Codec::Vp9) => &[&[("rtpvp9depay", GOOD)], &[("vp9dec", GOOD)]],
             Self::Decode(Codec::Av1) => {

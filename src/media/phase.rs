@@ -15,8 +15,8 @@ const STEP: i64 = 500_000;
 /// A correction that is wrong by less than this stays as it is, in ns.
 const GOOD_ENOUGH: i64 = 3_000_000;
 
-/// The largest correction, in hundredths of a tick: with half a tick a picture could fall into its neighbour's.
-const LARGEST: i64 = 40;
+/// The largest correction, in hundredths of a tick: two that differ by half a tick would put a picture into its neighbour's.
+const LARGEST: i64 = 25;
 
 /// A measurement counts for this much of the average.
 const WEIGHT: i64 = 16;
@@ -104,7 +104,7 @@ mod tests {
     fn a_mixed_picture_gets_the_time_at_which_its_only_input_was_taken() {
         let phases = Phases::default();
         let input = phases.add();
-        let taken = |number: u64| number * TICK + 12_000_000;
+        let taken = |number: u64| number * TICK + 7_000_000;
         let mut last = 0;
         for number in 1..200 {
             input.measure(taken(number), TICK);
@@ -120,12 +120,12 @@ mod tests {
         let phases = Phases::default();
         let (first, second) = (phases.add(), phases.add());
         for number in 1..200 {
-            first.measure(number * TICK - 9_000_000, TICK);
+            first.measure(number * TICK - 7_000_000, TICK);
             second.measure(number * TICK + 13_000_000, TICK);
             phases.correct(number * TICK, TICK);
         }
         let corrected = 200 * TICK - phases.correct(200 * TICK, TICK);
-        assert!(corrected.abs_diff(9_000_000) <= STEP.unsigned_abs(), "{corrected}");
+        assert!(corrected.abs_diff(7_000_000) <= STEP.unsigned_abs(), "{corrected}");
         drop((first, second));
         assert_eq!(300 * TICK - phases.correct(300 * TICK, TICK), corrected);
     }

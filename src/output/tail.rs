@@ -13,6 +13,7 @@ use super::players::Play;
 use super::rtp::RtpTail;
 use super::spec::{Container, Destination, OutputSpec};
 use super::{OutputError, Streams};
+use crate::media::elements::Job;
 use crate::media::producer::Producer;
 
 /// What is the same for all outputs of a bridge.
@@ -84,6 +85,20 @@ pub enum Codecs {
 }
 
 impl OutputSpec {
+    /// What this machine's GStreamer must be able to do for it.
+    pub fn jobs(&self) -> &'static [Job] {
+        match &self.destination {
+            Destination::Rtp(_) => &[Job::Rtp, Job::EncodeAudio],
+            Destination::Hls(_) => &[Job::Hls, Job::EncodeAudio],
+            Destination::TsSocket(_) => &[Job::Ts, Job::EncodeAudio],
+            Destination::File(file) => match file.container {
+                Container::Matroska => &[Job::Mkv, Job::EncodeAudio],
+                Container::Mp4 => &[Job::Mp4, Job::EncodeAudio],
+                Container::WebM => &[Job::Webm],
+            },
+        }
+    }
+
     /// Which streams this output takes.
     pub fn codecs(&self) -> Codecs {
         match &self.destination {
