@@ -57,7 +57,8 @@ pub(super) fn read(kind: MediaKind, spans: &[Span]) -> Timeline {
         let (from, allowed) = match (kind, interval) {
             (MediaKind::Audio, _) => (before.end(), AUDIO_TOLERANCE),
             // A frame is shown until the next one: the hole begins where that one was due.
-            (MediaKind::Video, Some(interval)) => (before.start + interval, interval / 2),
+            // A lost one leaves a whole interval; a receiver that follows a sender report moves the picture by less.
+            (MediaKind::Video, Some(interval)) => (before.start + interval, interval * 9 / 10),
             (MediaKind::Video, None) => continue,
         };
         let length = after.start - from;
