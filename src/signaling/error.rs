@@ -73,10 +73,28 @@ pub enum SignalingError {
         /// What happened instead.
         reason: String,
     },
+    /// The server ended a connection that stood.
+    #[error("{host} closed the connection{}", closing(*code, reason))]
+    Closed {
+        /// `host:port`.
+        host: String,
+        /// The close code (RFC 6455, section 7.4), if it sent one.
+        code: Option<u16>,
+        /// What it said.
+        reason: String,
+    },
     /// A fault of ours.
     #[error("the signaling task ended unexpectedly: {reason}; this is a bug in roomcast")]
     Driver {
         /// What Tokio said.
         reason: String,
     },
+}
+
+fn closing(code: Option<u16>, reason: &str) -> String {
+    match code {
+        Some(code) if reason.is_empty() => format!(" ({code})"),
+        Some(code) => format!(" ({code} {reason})"),
+        None => String::new(),
+    }
 }

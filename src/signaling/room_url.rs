@@ -1,5 +1,6 @@
 //! Room URLs: `SCHEME+TRANSPORT://HOST/PATH?OUR_KEYS`, where the scheme is the signaling protocol.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,7 +21,7 @@ pub enum Scheme {
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: [(&str, &str, Scheme); 2] = [("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
@@ -31,10 +32,16 @@ pub struct RoomUrl {
     /// What is dialed: without our keys.
     dial: Url,
     room: String,
+    /// The place as people write it, without the prefix: without the keys of others, they may be secrets.
+    shown: Url,
     id: Option<ParticipantId>,
     call: Option<CallPolicy>,
-    origin: Option<String>,
+    /// Our own keys, as they were given.
+    keys: Keys,
 }
+
+/// The query keys that are ours.
+pub(crate) type Keys = BTreeMap<String, String>;
 
 /// Why a text is not a room's URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +75,7 @@ pub enum RoomUrlError {
 }
 
 fn known_schemes() -> String {
-    SCHEMES.map(|(prefix, ..)| format!("{prefix}://")).join(", ")
+    SCHEMES.iter().map(|(prefix, ..)| format!("{prefix}://")).collect::<Vec<_>>().join(", ")
 }
 
 impl RoomUrl {
@@ -101,8 +108,9 @@ impl RoomUrl {
         self.call
     }
 
-    pub(crate) fn origin(&self) -> Option<&str> {
-        self.origin.as_deref()
+    /// One of our own query keys.
+    pub(crate) fn key(&self, name: &str) -> Option<&str> {
+        self.keys.get(name).map(String::as_str)
     }
 
     /// What is dialed: the URL without the protocol's prefix and without our own keys.
@@ -131,36 +139,50 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let pairs: Vec<(String, String)> = dial.query_pairs().into_owned().collect();
-        let ours = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-        let room = ours("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
-        let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
-        let id = ours("id")
-            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
-            .transpose()?;
-        let call = match ours("call") {
-            None => None,
-            Some("all") => Some(CallPolicy::All),
-            Some("none") => Some(CallPolicy::None),
-            Some(other) => return Err(RoomUrlError::BadCall(other.to_owned())),
-        };
-        let origin = ours("origin").map(str::to_owned);
-        let theirs: Vec<_> = pairs.iter().filter(|(key, _)| !OUR_KEYS.contains(&key.as_str())).collect();
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
         if theirs.is_empty() {
             dial.set_query(None);
         } else {
             dial.query_pairs_mut().clear().extend_pairs(theirs);
         }
-        Ok(Self { scheme, prefix, dial, room, id, call, origin })
+        let keys: Keys = ours.into_iter().collect();
+        let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
+        let id = keys
+            .get("id")
+            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
+            .transpose()?;
+        let call = match keys.get("call").map(String::as_str).filter(|_| scheme == Scheme::Mesh) {
+            None => None,
+            Some("all") => Some(CallPolicy::All),
+            Some("none") => Some(CallPolicy::None),
+            Some(other) => return Err(RoomUrlError::BadCall(other.to_owned())),
+        };
+        Ok(Self { scheme, prefix, dial, room, shown, id, call, keys })
+    }
+}
+
+impl Scheme {
+    /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
+    /// room's name and the place as it is shown.
+    fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
+        let mut shown = dial.clone();
+        shown.set_query(None);
+        match self {
+            Self::Mesh => {
+                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+                let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
+                shown.query_pairs_mut().append_pair("room", &room);
+                Ok((room, shown))
+            }
+        }
     }
 }
 
 /// Where the room is, without the keys of others: they may be secrets.
 impl fmt::Display for RoomUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.dial.clone();
-        shown.query_pairs_mut().clear().append_pair("room", &self.room);
-        let shown = shown.as_str();
+        let shown = self.shown.as_str();
         write!(f, "{}{}", self.prefix, shown.get(shown.find(':').unwrap_or(0)..).unwrap_or_default())
     }
 }

@@ -27,7 +27,7 @@ impl Dial {
             None => url.host_str().unwrap_or_default().to_owned(),
         };
         let same_host = format!("{}://{host}", if url.scheme() == "wss" { "https" } else { "http" });
-        let origin = origin.or(room.origin()).map_or(same_host, str::to_owned);
+        let origin = origin.or(room.key("origin")).map_or(same_host, str::to_owned);
         Self { url, host, origin }
     }
 

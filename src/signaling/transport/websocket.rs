@@ -178,12 +178,15 @@ impl<C: ClientCodec> Driver<C> {
                             }
                         }
                         Some(Ok(Frame::Close(why))) => {
-                            let why = why.map(|why| format!(" ({} {})", u16::from(why.code), why.reason));
-                            return self.lost(format!("the server closed the connection{}", why.unwrap_or_default()));
+                            let (code, reason) = match why {
+                                Some(why) => (Some(why.code.into()), why.reason.to_string()),
+                                None => (None, String::new()),
+                            };
+                            return self.closed(code, reason);
                         }
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return self.lost(error.to_string()),
-                        None => return self.lost("the connection ended".to_owned()),
+                        None => return self.closed(None, String::new()),
                     }
                 }
                 command = next_command(&mut self.commands, &self.events, &self.cancel), if !self.leaving => {
@@ -204,7 +207,15 @@ impl<C: ClientCodec> Driver<C> {
     }
 
     fn lost(&mut self, reason: String) -> Next {
-        self.codec.lost(SignalingError::NoAnswer { host: self.dial.host().to_owned(), reason }, now());
+        self.gone(SignalingError::NoAnswer { host: self.dial.host().to_owned(), reason })
+    }
+
+    fn closed(&mut self, code: Option<u16>, reason: String) -> Next {
+        self.gone(SignalingError::Closed { host: self.dial.host().to_owned(), code, reason })
+    }
+
+    fn gone(&mut self, error: SignalingError) -> Next {
+        self.codec.lost(error, now());
         self.drain().next.unwrap_or(Next::Ended)
     }
 
