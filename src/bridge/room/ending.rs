@@ -23,6 +23,8 @@ impl Room {
                     Some(event) = output_events.recv() => self.output_event(event).await,
                 }
             };
+            // Outputs go on until what happened before the stop has passed the encoders.
+            (summary.frames, summary.frames_dropped) = self.mix.frames();
         }
         for generation in self.seats.keys().copied().collect::<Vec<_>>() {
             self.release(generation, "the bridge ended").await;
