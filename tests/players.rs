@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{
     Caller, FlashAndBeep, Roomcast, even_rtp_ports, one_at_a_time, play_with_playbin, play_with_vlc, probe,
-    read_with_ffmpeg,
+    read_with_ffmpeg, receive_with_ffmpeg,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -31,8 +31,10 @@ async fn players_that_join_late_show_a_browsers_call() {
     let socket = path("live.ts");
     let (hls, ts) = (format!("hls:{}", path("www")), format!("ts+unix:{socket}"));
     let outputs = [&first, &second, &third, &fourth, &hls, &ts];
+    // A small picture: the machine also runs the browser and the players.
+    let flags = ["bridge", &room, "--size", "640x360"];
     let mut bridge =
-        Roomcast::start(["bridge", &room].into_iter().chain(outputs.iter().flat_map(|output| ["-o", output.as_str()])));
+        Roomcast::start(flags.into_iter().chain(outputs.iter().flat_map(|output| ["-o", output.as_str()])));
     for _ in &outputs {
         bridge.wait_event("output_ready", SOON).await;
     }
@@ -43,7 +45,7 @@ async fn players_that_join_late_show_a_browsers_call() {
     let (file, whitelist) = (path("1.sdp"), r#"{protocol_whitelist="file,udp,rtp"}"#);
     let vlc = ["--demux", "avformat", "--avformat-options", whitelist, &file];
     let uri = format!("sdp://{}", path("2.sdp"));
-    let reading = read_with_ffmpeg(&ffmpeg, LENGTH).await;
+    let reading = receive_with_ffmpeg(&ffmpeg, LENGTH).await;
     assert_eq!(reading.errors, Vec::<String>::new(), "ffmpeg at the SDP");
     assert!(reading.frames >= ENOUGH, "ffmpeg at the SDP: {reading:?}");
     let shown = play_with_vlc(&vlc, LENGTH).await;

@@ -198,11 +198,6 @@ impl MixerInput {
         }
         self.pad.set_property("alpha", if place.is_some() { 1f64 } else { 0f64 });
     }
-
-    /// Buffers lost because the mixer was too slow.
-    pub fn dropped(&self) -> u64 {
-        self.feed.dropped()
-    }
 }
 
 fn live(factory: &str, upstream: gst::ClockTime, latency: gst::ClockTime) -> Result<gst::Element, MediaError> {

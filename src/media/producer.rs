@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_utils::streamproducer::{ConsumerSettings, ProducerSettings};
 use gstreamer_utils::{ConsumptionLink, StreamProducer};
+use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
 use super::MediaError;
@@ -67,9 +68,12 @@ impl Producer {
         }
     }
 
-    /// The caps that flow, once they are known.
-    pub fn caps(&self) -> Option<gst::Caps> {
-        self.0.appsink().static_pad("sink")?.current_caps()
+    /// Asks for a keyframe at the first picture that was taken at this running time or later.
+    pub fn request_keyframe(&self, from: gst::ClockTime) {
+        let request = gst_video::UpstreamForceKeyUnitEvent::builder().running_time(from).all_headers(true).build();
+        if !self.0.appsink().send_event(request) {
+            tracing::debug!(producer = %self.0.appsink().name(), "takes no request for a keyframe");
+        }
     }
 }
 

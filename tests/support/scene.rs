@@ -93,14 +93,11 @@ pub(crate) async fn assert_whole(path: &str, wall: f64, bridge: &Roomcast) -> Va
     let report = assert_flawless(path, bridge).await;
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
-    // On a busy machine the encoder may still hold pictures when the room is joined: the recording then begins with
-    // them, earlier than its sound.
-    let lead = streams.iter().map(|stream| number(&stream["start"])).fold(0.0, f64::max);
     // An encoder that the machine is too slow for is up to half a second behind when the bridge ends.
     let behind = if pictures_lost_by_the_mix(bridge) > 0.0 { 0.5 } else { 0.0 };
     for stream in &streams {
         let end = number(&stream["start"]) + number(&stream["duration"]);
-        let whole = (wall - behind - 0.3..=wall + lead + 0.3).contains(&end);
+        let whole = (wall - behind - 0.3..=wall + 0.3).contains(&end);
         assert!(whole, "{path}: {} ends at {end} s instead of {wall} s: {report:#}", stream["kind"]);
     }
     report
