@@ -66,7 +66,7 @@ async fn players_that_join_late_show_a_browsers_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_servers_room_plays_over_http_without_a_flag_and_lips_match_the_voice() {
     let _turn = one_at_a_time().await;
-    let (_server, base) = Roomcast::serve(&[]).await;
+    let (_server, base) = Roomcast::serve(&["--size", "640x360"]).await;
     let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
     // A small picture: the machine also runs the bridge and the players.
     let mut person = Roomcast::start(["publish", &room, "--size", "640x360"]);

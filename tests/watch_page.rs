@@ -9,7 +9,7 @@ use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, flash_and_beep_js
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_waits_for_the_call_and_then_sees_it_without_a_drop() {
     let _turn = one_at_a_time().await;
-    let (server, base) = Roomcast::serve(&[]).await;
+    let (server, base) = Roomcast::serve(&["--size", "640x360"]).await;
     let source = FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() };
     let options = BrowserOptions { before_load: flash_and_beep_js(source), ..BrowserOptions::default() };
     let (viewer, caller) = tokio::join!(Browser::start(), Browser::start_with(options));
@@ -43,5 +43,5 @@ async fn a_viewer_waits_for_the_call_and_then_sees_it_without_a_drop() {
     eprintln!("{dropped} of {frames} pictures were skipped by the browser");
     assert!(dropped < 0.2 * frames, "{dropped} of {frames} dropped: {}", context());
     assert!(stats["latency"].as_f64().is_some_and(|seconds| (0.5..12.0).contains(&seconds)), "{}", context());
-    assert_eq!([&stats["width"], &stats["height"]], [1280, 720], "{}", context());
+    assert_eq!([&stats["width"], &stats["height"]], [640, 360], "{}", context());
 }

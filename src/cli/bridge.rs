@@ -11,11 +11,10 @@ use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
 use roomcast::media::mixer::Canvas;
 use roomcast::output::{OutputSpec, OutputSummary};
-use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 
-use super::parse::{bitrate, ice_server, seconds, size};
+use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::status::Status;
 use super::{Context, Exit, Failure, control, print_line};
 
@@ -101,13 +100,7 @@ enum LayoutName {
 
 impl Options {
     fn config(&self) -> Result<BridgeConfig, Failure> {
-        let mut room_url = self.room_url.clone();
-        if let Some(name) = &self.name {
-            let separator = if room_url.contains('?') { '&' } else { '?' };
-            let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-            room_url = format!("{room_url}{separator}id={id}");
-        }
-        let room: RoomUrl = room_url.parse().map_err(Failure::bad_arguments)?;
+        let room = room_url(&self.room_url, self.name.as_deref()).map_err(Failure::bad_arguments)?;
         let outputs = self
             .outputs
             .iter()

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
 pub use gateway::{
     BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
-    Viewing, free_rtp_port, rtp_output,
+    Viewing, rtp_output,
 };
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};
