@@ -17,8 +17,11 @@ use super::MediaError;
 /// How much a later stage may lag before its oldest media is dropped and counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Patience {
-    /// A mixer's input: half a second.
+    /// A mixer's input or an encoder of pictures: half a second.
     Stage,
+    /// An encoder of sound: two seconds. It works off what has gathered a hundred times faster than it came, so patience
+    /// costs no delay.
+    Sound,
     /// An output: two seconds, enough for a slow disk or a hiccup of the network.
     Output,
 }
@@ -27,7 +30,7 @@ impl Patience {
     fn max_time(self) -> gst::ClockTime {
         match self {
             Self::Stage => gst::ClockTime::from_mseconds(500),
-            Self::Output => gst::ClockTime::from_seconds(2),
+            Self::Sound | Self::Output => gst::ClockTime::from_seconds(2),
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
         Scheme::Mesh => mesh::MeshClient::new(
             url.room(),
             url.id().cloned(),
-            options.call.or(url.call()).unwrap_or_default(),
+            url.call().or(options.call).unwrap_or_default(),
             Box::new(move || prefix.to_owned() + &random_hex()),
         ),
     };
