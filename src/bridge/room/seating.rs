@@ -7,7 +7,7 @@ use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
 use crate::peer::{self, PeerConfig};
-use crate::signaling::{self, Command};
+use crate::signaling::Command;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
 impl Room {
@@ -28,7 +28,7 @@ impl Room {
         } else {
             self.config.ice_addresses.clone()
         };
-        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
+        let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
         let media = (self.clock.clone(), self.config.jitter_latency);
         let participant =

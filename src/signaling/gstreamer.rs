@@ -1,0 +1,509 @@
+//! The client side of GStreamer's text protocol: a pure state machine that a transport drives.
+//!
+//! It registers, joins a room, calls or waits to be called, carries descriptions and candidates, and decides what a
+//! refusal or a lost connection means. Who is there is in `gstreamer_peers`, the words are in `gstreamer_wire`.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::codec::{ClientCodec, Next, Output};
+use super::gstreamer_peers::{Peers, Sending};
+use super::gstreamer_url::Goal;
+use super::gstreamer_wire::{Fault, FromServer, INVALID_UID, Payload, ToServer, is_gateway, is_word};
+use super::{Command, Event, IdSource, OfferRole, SignalingError};
+use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
+
+/// How long the server may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long somebody whom we call may take to offer before we do.
+const OFFER: Duration = Duration::from_secs(10);
+/// How often an id that the user gave is asked for: our own old socket may linger at the server.
+const ID_RETRY: Duration = Duration::from_secs(6);
+const ID_RETRIES: u32 = 5;
+/// The first wait for a place in a full room or for somebody busy; it doubles up to the last.
+const FULL_FIRST: Duration = Duration::from_secs(5);
+const FULL_LAST: Duration = Duration::from_secs(60);
+/// The pause after a call that we ended because it was of no use.
+const USELESS: Duration = Duration::from_secs(5);
+/// Leaving and joining interrupts everybody in the room, so it is not done more often.
+const REJOIN: Duration = Duration::from_secs(60);
+/// Whoever calls us does not say who they are.
+const CALLER: &str = "caller";
+
+/// A client of the protocol.
+pub(crate) struct GStreamerClient {
+    goal: Goal,
+    me: ParticipantId,
+    /// The id comes from the user, so no other may be taken instead.
+    id_is_fixed: bool,
+    new_id: IdSource,
+    phase: Phase,
+    joined_once: bool,
+    /// The id was changed since we were last in the room: to the others we are somebody new.
+    renamed: bool,
+    /// How often in a row our id was refused.
+    refusals: u32,
+    full_wait: Duration,
+    /// The one we call does not know `OFFER_REQUEST`.
+    offer_at_once: bool,
+    peers: Peers,
+    /// When we last left the room to join it anew, and when we shall do so again.
+    rejoined: Option<Instant>,
+    rejoin_at: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Offline,
+    Registering {
+        answer_by: Instant,
+    },
+    /// For the room, or for a session.
+    Asking {
+        answer_by: Instant,
+    },
+    /// Registered, for somebody to call.
+    Waiting,
+    InRoom,
+    /// In a session: everything that comes is the other side's.
+    InCall {
+        /// When we offer because they do not, although we have asked them.
+        offer_at: Option<Instant>,
+        heard: bool,
+    },
+    /// The connection is to be closed: whatever still comes is too late.
+    Closing,
+}
+
+impl GStreamerClient {
+    pub(crate) fn new(goal: Goal, id: Option<ParticipantId>, new_id: IdSource) -> Self {
+        Self {
+            goal,
+            id_is_fixed: id.is_some(),
+            me: id.unwrap_or_else(|| ParticipantId::new(new_id())),
+            new_id,
+            phase: Phase::Offline,
+            joined_once: false,
+            renamed: false,
+            refusals: 0,
+            full_wait: FULL_FIRST,
+            offer_at_once: false,
+            peers: Peers::default(),
+            rejoined: None,
+            rejoin_at: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.outputs.extend(events.into_iter().map(Output::Event));
+    }
+
+    fn say(&mut self, frame: impl ToString) {
+        self.outputs.push_back(Output::Frame(frame.to_string()));
+    }
+
+    fn disconnect(&mut self, next: Next) {
+        self.phase = Phase::Closing;
+        self.outputs.push_back(Output::Disconnect(next));
+    }
+
+    fn reconnect(&mut self, delay: Option<Duration>, reason: impl Into<String>) {
+        self.disconnect(Next::Reconnect { delay, reason: reason.into() });
+    }
+
+    /// What ends us at first is worth another attempt once it has worked.
+    fn fail_or_reconnect(&mut self, error: SignalingError) {
+        if self.joined_once {
+            self.reconnect(None, error.to_string());
+        } else {
+            self.disconnect(Next::Failed(error));
+        }
+    }
+
+    /// Who is on the other side of a session.
+    fn partner(&self) -> ParticipantId {
+        match &self.goal {
+            Goal::Call(peer) => peer.clone(),
+            _ => ParticipantId::new(CALLER),
+        }
+    }
+
+    /// The room, or whatever else the URL names.
+    fn place(&self) -> &str {
+        match &self.goal {
+            Goal::Room(room) => room,
+            Goal::Call(peer) => peer.as_str(),
+            Goal::Wait => self.me.as_str(),
+        }
+    }
+
+    fn on_registered(&mut self, now: Instant) {
+        self.refusals = 0;
+        let answer_by = now + ANSWER;
+        match self.goal.clone() {
+            Goal::Room(room) => {
+                self.phase = Phase::Asking { answer_by };
+                self.say(ToServer::Room(&room));
+            }
+            Goal::Call(peer) => {
+                self.phase = Phase::Asking { answer_by };
+                self.say(ToServer::Session(peer.as_str()));
+            }
+            Goal::Wait => {
+                self.phase = Phase::Waiting;
+                self.on_joined();
+            }
+        }
+    }
+
+    fn on_joined(&mut self) {
+        self.full_wait = FULL_FIRST;
+        if std::mem::take(&mut self.renamed) && matches!(self.goal, Goal::Room(_)) {
+            let left = self.peers.forget_all();
+            self.tell(left);
+        }
+        self.joined_once = true;
+        self.tell([Event::Joined { me: self.me.clone(), ice_servers: Vec::new() }]);
+    }
+
+    fn on_room(&mut self, present: &[&str], now: Instant) {
+        self.phase = Phase::InRoom;
+        self.on_joined();
+        let present = present.iter().filter(|id| is_word(id) && **id != self.me.as_str());
+        let to_call = self.peers.joined(present.copied().map(ParticipantId::new).collect(), now);
+        for peer in to_call {
+            self.tell_arrival(peer, OfferRole::WeOffer);
+        }
+    }
+
+    /// Another bridge has nothing to show, and is not called.
+    fn tell_arrival(&mut self, peer: ParticipantId, offer: OfferRole) {
+        if !(is_gateway(self.me.as_str()) && is_gateway(peer.as_str())) {
+            self.tell([Event::PeerJoined { peer, offer }]);
+        }
+    }
+
+    /// A session stands. Whatever there was before is over: its other side has a new connection too.
+    fn on_session(&mut self, offer_at: Option<Instant>, offer: OfferRole) {
+        let peer = self.partner();
+        let left = self.peers.forget_all();
+        self.tell(left);
+        self.peers.arrive(&peer);
+        self.phase = Phase::InCall { offer_at, heard: false };
+        self.tell([Event::PeerJoined { peer, offer }]);
+    }
+
+    fn on_session_ok(&mut self, now: Instant) {
+        self.on_joined();
+        if self.offer_at_once {
+            self.on_session(None, OfferRole::WeOffer);
+        } else {
+            self.on_session(Some(now + OFFER), OfferRole::WeWait);
+            self.say(Payload::OfferRequest);
+        }
+    }
+
+    fn on_refused(&mut self, fault: Fault) {
+        let reason = fault.to_string();
+        match fault {
+            Fault::RoomFull | Fault::TooManyRooms | Fault::Busy(_) => {
+                let wait = self.full_wait;
+                self.full_wait = (wait * 2).min(FULL_LAST);
+                self.reconnect(Some(wait), format!("\"{}\" cannot be entered: {reason}", self.place()));
+            }
+            Fault::NotFound(peer) => {
+                self.fail_or_reconnect(SignalingError::CannotCall { peer: ParticipantId::new(peer), reason });
+            }
+            fault => {
+                let advice = if matches!(fault, Fault::InvalidRoom(_)) { "; choose another room" } else { "" };
+                let (room, code) = (self.place().to_owned(), "ERROR".to_owned());
+                self.fail_or_reconnect(SignalingError::Refused { room, code, message: reason, advice });
+            }
+        }
+    }
+
+    /// Our id is in use: by our own old socket if we were here before, else by somebody else.
+    fn on_taken(&mut self) {
+        self.refusals += 1;
+        let reason = format!("the id \"{}\" is still taken", self.me);
+        if !self.id_is_fixed {
+            self.me = ParticipantId::new((self.new_id)());
+            self.renamed = true;
+            // A server that refuses every id is asked ever more slowly.
+            let at_once = (self.refusals == 1).then_some(Duration::ZERO);
+            return self.reconnect(at_once, reason);
+        }
+        if self.joined_once || self.refusals <= ID_RETRIES {
+            return self.reconnect(Some(ID_RETRY), reason);
+        }
+        let error = SignalingError::IdTaken { id: self.me.clone(), room: self.place().to_owned() };
+        self.disconnect(Next::Failed(error));
+    }
+
+    fn in_room(&mut self, message: FromServer<'_>) {
+        match message {
+            FromServer::PeerJoined(id) if is_word(id) && id != self.me.as_str() => {
+                let peer = ParticipantId::new(id);
+                if self.peers.arrive(&peer) {
+                    self.tell_arrival(peer, OfferRole::WeWait);
+                }
+            }
+            FromServer::PeerLeft(id) => {
+                let left = self.peers.remove(&ParticipantId::new(id));
+                self.tell(left);
+            }
+            FromServer::PeerMessage { from, text } if is_word(from) && from != self.me.as_str() => {
+                let peer = ParticipantId::new(from);
+                if !self.peers.contains(&peer) && self.peers.arrive(&peer) {
+                    self.tell_arrival(peer.clone(), OfferRole::WeWait);
+                }
+                if self.peers.contains(&peer) {
+                    self.on_payload(peer, text);
+                }
+            }
+            // Who it was about has left, which is told on its own.
+            FromServer::Error(fault) => tracing::debug!(%fault, "the room reports an error"),
+            _ => {}
+        }
+    }
+
+    fn in_call(&mut self, text: &str) {
+        if let Phase::InCall { heard, .. } = &mut self.phase {
+            *heard = true;
+        }
+        if text.starts_with("ERROR") {
+            let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+            return tracing::warn!(text, "the other side, or the server, reports an error");
+        }
+        self.on_payload(self.partner(), text);
+    }
+
+    fn on_payload(&mut self, peer: ParticipantId, text: &str) {
+        match Payload::parse(text) {
+            Some(Payload::Description(description)) => self.on_description(peer, description),
+            Some(Payload::Candidate(candidate)) => {
+                let candidate = candidate.map(|candidate| self.peers.complete(&peer, candidate));
+                self.tell([Event::Candidate { peer, candidate }]);
+            }
+            // Whoever asks for an offer while a call stands has it already.
+            Some(Payload::OfferRequest) if !self.peers.in_call(&peer) => {
+                self.expect_no_offer();
+                self.tell([Event::PeerJoined { peer, offer: OfferRole::WeOffer }]);
+            }
+            Some(Payload::OfferRequest) => {}
+            None => tracing::debug!(%peer, "a message that is neither a description nor a candidate is ignored"),
+        }
+    }
+
+    fn on_description(&mut self, peer: ParticipantId, description: SessionDescription) {
+        if description.kind == SdpType::Offer {
+            self.expect_no_offer();
+        }
+        if self.peers.described(&peer, &description) {
+            self.tell([Event::SessionEnded { peer: peer.clone() }]);
+        }
+        self.tell([Event::Description { peer, description }]);
+    }
+
+    fn expect_no_offer(&mut self) {
+        if let Phase::InCall { offer_at, .. } = &mut self.phase {
+            *offer_at = None;
+        }
+    }
+
+    fn send(&mut self, peer: &ParticipantId, payload: &Payload) {
+        if self.phase == Phase::InRoom {
+            self.say(ToServer::PeerMessage { to: peer.as_str(), text: &payload.to_string() });
+        } else {
+            self.say(payload);
+        }
+    }
+
+    fn send_description(&mut self, peer: &ParticipantId, description: SessionDescription, now: Instant) {
+        let in_room = self.phase == Phase::InRoom;
+        let sending = match self.phase {
+            Phase::InRoom | Phase::InCall { .. } => self.peers.describe(peer, &description, in_room, now),
+            _ => Sending::Nobody,
+        };
+        match sending {
+            Sending::Send(candidates) => {
+                self.send(peer, &Payload::Description(description));
+                for candidate in candidates {
+                    let candidate = self.peers.indexed(peer, candidate);
+                    self.send(peer, &Payload::Candidate(Some(candidate)));
+                }
+            }
+            Sending::Again => self.leave_and_join_again(peer, now),
+            // There is no waiting for what cannot be sent. A call that stands goes on: its media needs no server.
+            Sending::Nobody if self.peers.in_call(peer) => {}
+            Sending::Nobody => self.tell([Event::SessionEnded { peer: peer.clone() }]),
+        }
+    }
+
+    fn send_candidate(&mut self, peer: &ParticipantId, candidate: IceCandidate) {
+        if matches!(self.phase, Phase::InRoom | Phase::InCall { .. })
+            && let Some(candidate) = self.peers.hold_or_send(peer, candidate)
+        {
+            self.send(peer, &Payload::Candidate(Some(candidate)));
+        }
+    }
+
+    /// A second offer would make GStreamer's own client build a second element: it only understands newcomers.
+    fn leave_and_join_again(&mut self, peer: &ParticipantId, now: Instant) {
+        match self.rejoined.map(|last| last + REJOIN).filter(|next| now < *next) {
+            Some(next) => {
+                self.rejoin_at = Some(next);
+                self.peers.end_call(peer);
+                self.tell([Event::SessionEnded { peer: peer.clone() }]);
+            }
+            None => self.join_again(format!("the connection with {peer} has to be made anew"), now),
+        }
+    }
+
+    fn join_again(&mut self, reason: String, now: Instant) {
+        self.rejoined = Some(now);
+        self.rejoin_at = None;
+        let left = self.peers.forget_all();
+        self.tell(left);
+        self.reconnect(Some(Duration::ZERO), reason);
+    }
+
+    /// Ends a session: there is no way but to close.
+    fn hang_up(&mut self, delay: Option<Duration>, reason: &str) {
+        let left = self.peers.forget_all();
+        self.tell(left);
+        self.reconnect(delay, reason);
+    }
+
+    fn wake_in_room(&mut self, now: Instant) {
+        let events = self.peers.wake(now);
+        self.tell(events);
+        if self.rejoin_at.is_some_and(|at| at <= now) {
+            self.join_again("a connection has to be made anew".into(), now);
+        }
+    }
+
+    fn wake_in_call(&mut self, now: Instant) {
+        if let Phase::InCall { offer_at: Some(at), heard } = self.phase
+            && at <= now
+        {
+            self.phase = Phase::InCall { offer_at: None, heard };
+            let peer = self.partner();
+            self.tell([Event::PeerJoined { peer, offer: OfferRole::WeOffer }]);
+        }
+        if !self.peers.wake(now).is_empty() {
+            self.hang_up(Some(USELESS), "our offer was not answered");
+        }
+    }
+}
+
+impl ClientCodec for GStreamerClient {
+    fn opened(&mut self, now: Instant) {
+        self.phase = Phase::Registering { answer_by: now + ANSWER };
+        let hello = ToServer::Hello(self.me.as_str()).to_string();
+        self.say(hello);
+    }
+
+    fn receive(&mut self, text: &str, now: Instant) {
+        match self.phase {
+            Phase::Registering { .. } => match FromServer::parse(text) {
+                FromServer::Hello => self.on_registered(now),
+                FromServer::Error(fault) => self.on_refused(fault),
+                _ => tracing::debug!("a frame before our registration is ignored"),
+            },
+            Phase::Asking { .. } => match (FromServer::parse(text), &self.goal) {
+                (FromServer::RoomOk(present), Goal::Room(_)) => self.on_room(&present, now),
+                (FromServer::SessionOk, Goal::Call(_)) => self.on_session_ok(now),
+                (FromServer::Error(fault), _) => self.on_refused(fault),
+                _ => tracing::debug!("a frame that is no answer to our question is ignored"),
+            },
+            Phase::Waiting => {
+                let role = match Payload::parse(text) {
+                    Some(Payload::OfferRequest) => OfferRole::WeOffer,
+                    _ => OfferRole::WeWait,
+                };
+                self.on_session(None, role);
+                if role == OfferRole::WeWait {
+                    self.in_call(text);
+                }
+            }
+            Phase::InRoom => self.in_room(FromServer::parse(text)),
+            Phase::InCall { .. } => self.in_call(text),
+            Phase::Offline | Phase::Closing => {}
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Leave if self.phase != Phase::Closing => self.disconnect(Next::Ended),
+            _ if self.phase == Phase::Closing => {}
+            Command::Description { peer, description } => self.send_description(&peer, description, now),
+            // The end of candidates has no message here.
+            Command::Candidate { peer, candidate } => {
+                if let Some(candidate) = candidate.filter(|candidate| !candidate.candidate.is_empty()) {
+                    self.send_candidate(&peer, candidate);
+                }
+            }
+            Command::Hangup { peer } => {
+                self.peers.end_call(&peer);
+                if matches!(self.phase, Phase::InCall { .. }) && self.peers.contains(&peer) {
+                    self.hang_up(Some(USELESS), "we hung up");
+                }
+            }
+            // The offer is the call, and where we may ask for one we have done so ourselves.
+            Command::Call { .. } | Command::Leave => {}
+        }
+    }
+
+    fn lost(&mut self, error: SignalingError, _now: Instant) {
+        let code = match &error {
+            SignalingError::Closed { code, .. } => *code,
+            _ => None,
+        };
+        match self.phase {
+            Phase::Closing => {}
+            Phase::Registering { .. } if code == Some(1002) && error.to_string().contains(INVALID_UID) => {
+                self.on_taken()
+            }
+            // A page from before OFFER_REQUEST drops whoever says it.
+            Phase::InCall { offer_at: Some(_), heard: false } if code == Some(1000) => {
+                self.offer_at_once = true;
+                self.hang_up(None, "the other side ended the call instead of offering");
+            }
+            Phase::InCall { .. } if code == Some(1000) => self.hang_up(None, "the other side has hung up"),
+            _ => self.fail_or_reconnect(error),
+        }
+        self.phase = Phase::Offline;
+    }
+
+    fn wake(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Registering { answer_by } | Phase::Asking { answer_by } if answer_by <= now => {
+                let reason = format!("no answer within {} s", ANSWER.as_secs());
+                self.fail_or_reconnect(SignalingError::NoAnswer { host: "the server".into(), reason });
+            }
+            Phase::InRoom => self.wake_in_room(now),
+            Phase::InCall { .. } => self.wake_in_call(now),
+            _ => {}
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Registering { answer_by } | Phase::Asking { answer_by } => Some(answer_by),
+            Phase::InRoom => self.peers.wake_at().into_iter().chain(self.rejoin_at).min(),
+            Phase::InCall { offer_at, .. } => self.peers.wake_at().into_iter().chain(offer_at).min(),
+            Phase::Offline | Phase::Waiting | Phase::Closing => None,
+        }
+    }
+
+    fn poll(&mut self, _now: Instant) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+#[cfg(test)]
+#[path = "gstreamer_tests.rs"]
+mod tests;
