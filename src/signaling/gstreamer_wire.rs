@@ -202,7 +202,10 @@ fn quote(text: &str) -> String {
         match c {
             '\\' => quoted.push_str("\\\\"),
             _ if c == mark => quoted.extend(['\\', c]),
-            _ if c.is_control() => quoted.extend(c.escape_default()),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            _ if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
             _ => quoted.push(c),
         }
     }
