@@ -1,17 +1,20 @@
 //! The client side of GStreamer's text protocol: a pure state machine that a transport drives.
 //!
 //! It registers, joins a room, calls or waits to be called, carries descriptions and candidates, and decides what a
-//! refusal or a lost connection means. Who is there is in `gstreamer_peers`, the words are in `gstreamer_wire`.
+//! refusal or a lost connection means. What is said once it is in is in `gstreamer_talk`, who is there in
+//! `gstreamer_peers`, the words in `gstreamer_wire`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::codec::{ClientCodec, Next, Output};
-use super::gstreamer_peers::{Peers, Sending};
+use super::gstreamer_payload::Payload;
+use super::gstreamer_peers::Peers;
+use super::gstreamer_talk::USELESS;
 use super::gstreamer_url::Goal;
-use super::gstreamer_wire::{Fault, FromServer, INVALID_UID, Payload, ToServer, is_gateway, is_word};
+use super::gstreamer_wire::{Fault, FromServer, INVALID_UID, ToServer, is_gateway, is_word};
 use super::{Command, Event, IdSource, OfferRole, SignalingError};
-use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
+use crate::terms::ParticipantId;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -23,21 +26,17 @@ const ID_RETRIES: u32 = 5;
 /// The first wait for a place in a full room or for somebody busy; it doubles up to the last.
 const FULL_FIRST: Duration = Duration::from_secs(5);
 const FULL_LAST: Duration = Duration::from_secs(60);
-/// The pause after a call that we ended because it was of no use.
-const USELESS: Duration = Duration::from_secs(5);
-/// Leaving and joining interrupts everybody in the room, so it is not done more often.
-const REJOIN: Duration = Duration::from_secs(60);
 /// Whoever calls us does not say who they are.
 const CALLER: &str = "caller";
 
 /// A client of the protocol.
 pub(crate) struct GStreamerClient {
     goal: Goal,
-    me: ParticipantId,
+    pub(super) me: ParticipantId,
     /// The id comes from the user, so no other may be taken instead.
     id_is_fixed: bool,
     new_id: IdSource,
-    phase: Phase,
+    pub(super) phase: Phase,
     joined_once: bool,
     /// The id was changed since we were last in the room: to the others we are somebody new.
     renamed: bool,
@@ -46,15 +45,15 @@ pub(crate) struct GStreamerClient {
     full_wait: Duration,
     /// The one we call does not know `OFFER_REQUEST`.
     offer_at_once: bool,
-    peers: Peers,
+    pub(super) peers: Peers,
     /// When we last left the room to join it anew, and when we shall do so again.
-    rejoined: Option<Instant>,
-    rejoin_at: Option<Instant>,
+    pub(super) rejoined: Option<Instant>,
+    pub(super) rejoin_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Offline,
     Registering {
         answer_by: Instant,
@@ -96,11 +95,11 @@ impl GStreamerClient {
         }
     }
 
-    fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
+    pub(super) fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
         self.outputs.extend(events.into_iter().map(Output::Event));
     }
 
-    fn say(&mut self, frame: impl ToString) {
+    pub(super) fn say(&mut self, frame: impl ToString) {
         self.outputs.push_back(Output::Frame(frame.to_string()));
     }
 
@@ -109,7 +108,7 @@ impl GStreamerClient {
         self.outputs.push_back(Output::Disconnect(next));
     }
 
-    fn reconnect(&mut self, delay: Option<Duration>, reason: impl Into<String>) {
+    pub(super) fn reconnect(&mut self, delay: Option<Duration>, reason: impl Into<String>) {
         self.disconnect(Next::Reconnect { delay, reason: reason.into() });
     }
 
@@ -123,7 +122,7 @@ impl GStreamerClient {
     }
 
     /// Who is on the other side of a session.
-    fn partner(&self) -> ParticipantId {
+    pub(super) fn partner(&self) -> ParticipantId {
         match &self.goal {
             Goal::Call(peer) => peer.clone(),
             _ => ParticipantId::new(CALLER),
@@ -179,7 +178,7 @@ impl GStreamerClient {
     }
 
     /// Another bridge has nothing to show, and is not called.
-    fn tell_arrival(&mut self, peer: ParticipantId, offer: OfferRole) {
+    pub(super) fn tell_arrival(&mut self, peer: ParticipantId, offer: OfferRole) {
         if !(is_gateway(self.me.as_str()) && is_gateway(peer.as_str())) {
             self.tell([Event::PeerJoined { peer, offer }]);
         }
@@ -240,162 +239,6 @@ impl GStreamerClient {
         }
         let error = SignalingError::IdTaken { id: self.me.clone(), room: self.place().to_owned() };
         self.disconnect(Next::Failed(error));
-    }
-
-    fn in_room(&mut self, message: FromServer<'_>) {
-        match message {
-            FromServer::PeerJoined(id) if is_word(id) && id != self.me.as_str() => {
-                let peer = ParticipantId::new(id);
-                if self.peers.arrive(&peer) {
-                    self.tell_arrival(peer, OfferRole::WeWait);
-                }
-            }
-            FromServer::PeerLeft(id) => {
-                let left = self.peers.remove(&ParticipantId::new(id));
-                self.tell(left);
-            }
-            FromServer::PeerMessage { from, text } if is_word(from) && from != self.me.as_str() => {
-                let peer = ParticipantId::new(from);
-                if !self.peers.contains(&peer) && self.peers.arrive(&peer) {
-                    self.tell_arrival(peer.clone(), OfferRole::WeWait);
-                }
-                if self.peers.contains(&peer) {
-                    self.on_payload(peer, text);
-                }
-            }
-            // Who it was about has left, which is told on its own.
-            FromServer::Error(fault) => tracing::debug!(%fault, "the room reports an error"),
-            _ => {}
-        }
-    }
-
-    fn in_call(&mut self, text: &str) {
-        if let Phase::InCall { heard, .. } = &mut self.phase {
-            *heard = true;
-        }
-        if text.starts_with("ERROR") {
-            let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
-            return tracing::warn!(text, "the other side, or the server, reports an error");
-        }
-        self.on_payload(self.partner(), text);
-    }
-
-    fn on_payload(&mut self, peer: ParticipantId, text: &str) {
-        match Payload::parse(text) {
-            Some(Payload::Description(description)) => self.on_description(peer, description),
-            Some(Payload::Candidate(candidate)) => {
-                let candidate = candidate.map(|candidate| self.peers.complete(&peer, candidate));
-                self.tell([Event::Candidate { peer, candidate }]);
-            }
-            // Whoever asks for an offer while a call stands has it already.
-            Some(Payload::OfferRequest) if !self.peers.in_call(&peer) => {
-                self.expect_no_offer();
-                self.tell([Event::PeerJoined { peer, offer: OfferRole::WeOffer }]);
-            }
-            Some(Payload::OfferRequest) => {}
-            None => tracing::debug!(%peer, "a message that is neither a description nor a candidate is ignored"),
-        }
-    }
-
-    fn on_description(&mut self, peer: ParticipantId, description: SessionDescription) {
-        if description.kind == SdpType::Offer {
-            self.expect_no_offer();
-        }
-        if self.peers.described(&peer, &description) {
-            self.tell([Event::SessionEnded { peer: peer.clone() }]);
-        }
-        self.tell([Event::Description { peer, description }]);
-    }
-
-    fn expect_no_offer(&mut self) {
-        if let Phase::InCall { offer_at, .. } = &mut self.phase {
-            *offer_at = None;
-        }
-    }
-
-    fn send(&mut self, peer: &ParticipantId, payload: &Payload) {
-        if self.phase == Phase::InRoom {
-            self.say(ToServer::PeerMessage { to: peer.as_str(), text: &payload.to_string() });
-        } else {
-            self.say(payload);
-        }
-    }
-
-    fn send_description(&mut self, peer: &ParticipantId, description: SessionDescription, now: Instant) {
-        let in_room = self.phase == Phase::InRoom;
-        let sending = match self.phase {
-            Phase::InRoom | Phase::InCall { .. } => self.peers.describe(peer, &description, in_room, now),
-            _ => Sending::Nobody,
-        };
-        match sending {
-            Sending::Send(candidates) => {
-                self.send(peer, &Payload::Description(description));
-                for candidate in candidates {
-                    let candidate = self.peers.indexed(peer, candidate);
-                    self.send(peer, &Payload::Candidate(Some(candidate)));
-                }
-            }
-            Sending::Again => self.leave_and_join_again(peer, now),
-            // There is no waiting for what cannot be sent. A call that stands goes on: its media needs no server.
-            Sending::Nobody if self.peers.in_call(peer) => {}
-            Sending::Nobody => self.tell([Event::SessionEnded { peer: peer.clone() }]),
-        }
-    }
-
-    fn send_candidate(&mut self, peer: &ParticipantId, candidate: IceCandidate) {
-        if matches!(self.phase, Phase::InRoom | Phase::InCall { .. })
-            && let Some(candidate) = self.peers.hold_or_send(peer, candidate)
-        {
-            self.send(peer, &Payload::Candidate(Some(candidate)));
-        }
-    }
-
-    /// A second offer would make GStreamer's own client build a second element: it only understands newcomers.
-    fn leave_and_join_again(&mut self, peer: &ParticipantId, now: Instant) {
-        match self.rejoined.map(|last| last + REJOIN).filter(|next| now < *next) {
-            Some(next) => {
-                self.rejoin_at = Some(next);
-                self.peers.end_call(peer);
-                self.tell([Event::SessionEnded { peer: peer.clone() }]);
-            }
-            None => self.join_again(format!("the connection with {peer} has to be made anew"), now),
-        }
-    }
-
-    fn join_again(&mut self, reason: String, now: Instant) {
-        self.rejoined = Some(now);
-        self.rejoin_at = None;
-        let left = self.peers.forget_all();
-        self.tell(left);
-        self.reconnect(Some(Duration::ZERO), reason);
-    }
-
-    /// Ends a session: there is no way but to close.
-    fn hang_up(&mut self, delay: Option<Duration>, reason: &str) {
-        let left = self.peers.forget_all();
-        self.tell(left);
-        self.reconnect(delay, reason);
-    }
-
-    fn wake_in_room(&mut self, now: Instant) {
-        let events = self.peers.wake(now);
-        self.tell(events);
-        if self.rejoin_at.is_some_and(|at| at <= now) {
-            self.join_again("a connection has to be made anew".into(), now);
-        }
-    }
-
-    fn wake_in_call(&mut self, now: Instant) {
-        if let Phase::InCall { offer_at: Some(at), heard } = self.phase
-            && at <= now
-        {
-            self.phase = Phase::InCall { offer_at: None, heard };
-            let peer = self.partner();
-            self.tell([Event::PeerJoined { peer, offer: OfferRole::WeOffer }]);
-        }
-        if !self.peers.wake(now).is_empty() {
-            self.hang_up(Some(USELESS), "our offer was not answered");
-        }
     }
 }
 

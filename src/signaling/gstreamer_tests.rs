@@ -1,6 +1,7 @@
 //! The GStreamer client against literal frames: what it sends, what it is sent, and what it makes of it.
 
 use super::*;
+use crate::terms::{IceCandidate, SdpType, SessionDescription};
 
 const OFFER_1: &str = r#"{"sdp":{"type":"offer","sdp":"a=fingerprint:one"}}"#;
 const OFFER_2: &str = r#"{"sdp":{"type":"offer","sdp":"a=fingerprint:two"}}"#;

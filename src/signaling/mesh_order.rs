@@ -6,7 +6,7 @@ use crate::terms::ParticipantId;
 ///
 /// Pages compute `myId.localeCompare(peerId) > 0`, and both sides must agree. That is ICU's root order, not that of bytes:
 /// `_`, `-`, digits, then letters without regard to case; only if all of that is equal, lower case before upper case.
-pub(super) fn polite(me: &ParticipantId, peer: &ParticipantId) -> bool {
+pub fn polite(me: &ParticipantId, peer: &ParticipantId) -> bool {
     let (me, peer) = (me.as_str(), peer.as_str());
     let primary = me.chars().map(primary_weight).cmp(peer.chars().map(primary_weight));
     let tertiary = me.chars().map(char::is_uppercase).cmp(peer.chars().map(char::is_uppercase));

@@ -10,7 +10,9 @@ mod codec;
 mod error;
 mod event;
 mod gstreamer;
+mod gstreamer_payload;
 mod gstreamer_peers;
+mod gstreamer_talk;
 mod gstreamer_url;
 pub(crate) mod gstreamer_wire;
 mod mesh;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::SignalingError;
 pub use event::{CallPolicy, Command, Event, JoinOptions, OfferRole};
+pub use mesh_order::polite;
 pub use mesh_wire::{GATEWAY_ID_PREFIX, is_gateway};
 pub use room_url::{RoomUrl, RoomUrlError, Scheme};
 

@@ -1,0 +1,128 @@
+//! Bridges in rooms and calls of GStreamer's text protocol, with people and programs that were written from its specification:
+//! a page in Chromium, and GStreamer's own webrtcbin in Python.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time};
+
+const SOON: Duration = Duration::from_secs(30);
+const SMALL: FlashAndBeep = FlashAndBeep { width: 320, height: 180, fps: 15, camera: true, microphone: true };
+const PAGE: &str = include_str!("support/gstreamer_page.js");
+
+/// A browser on a page of the server, with a camera, that can speak the protocol.
+async fn page(base: &str) -> Browser {
+    let before_load = flash_and_beep_js(SMALL) + PAGE;
+    let page = Browser::start_with(BrowserOptions { before_load, ..BrowserOptions::default() }).await;
+    page.goto(base).await;
+    page
+}
+
+/// Has the page speak the protocol, and waits until it is where it wants to be.
+async fn enter(page: &Browser, base: &str, options: &str, state: &str) {
+    let url = base.replace("http", "ws") + "/gst";
+    page.eval(&format!("(window.me = gstPeer('{url}', {options})).state")).await;
+    page.wait_for(&format!("me.error ? Promise.reject(me.error) : me.state === '{state}'"), SOON).await;
+}
+
+fn bridge(base: &str, rest: &str, output: &str) -> Roomcast {
+    let room = format!("{}/gst{rest}", base.replace("http", "gst+ws"));
+    Roomcast::start(["bridge", &room, "--size", "320x180", "-o", output])
+}
+
+/// Waits for the first packets of somebody's sound and picture.
+async fn media_of(bridge: &mut Roomcast, participant: &str) {
+    let mut kinds = Vec::new();
+    while kinds.len() < 2 {
+        let event = bridge.wait_event("track_started", SOON).await;
+        assert_eq!(event["participant"], participant, "{event}");
+        kinds.push(event["kind"].clone());
+    }
+    assert_ne!(kinds[0], kinds[1], "sound and picture");
+}
+
+/// Records for so long, then stops, and finds nothing wrong with the recording.
+async fn record(bridge: &mut Roomcast, output: &str, seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert_flawless(output, bridge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_and_a_bridge_meet_in_a_room_whoever_comes_first_and_outlive_the_server() {
+    let _turn = one_at_a_time().await;
+    let (mut server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+
+    let page = page(&base).await;
+    enter(&page, &base, "{ id: 'page', room: 'demo' }", "room").await;
+    let first = path("page-first.mkv");
+    let mut late = bridge(&base, "/demo", &first);
+    media_of(&mut late, "page").await;
+    record(&mut late, &first, 2).await;
+    page.wait_for("me.peers.size === 0", SOON).await;
+    page.eval("me.close()").await;
+
+    let second = path("bridge-first.mkv");
+    let mut bridge = bridge(&base, "/demo?id=bridge", &second);
+    bridge.wait_event("joined", SOON).await;
+    enter(&page, &base, "{ id: 'page', room: 'demo' }", "room").await;
+    media_of(&mut bridge, "page").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+
+    page.eval("me.close()").await;
+    assert_eq!(bridge.wait_event("participant_left", SOON).await["participant"], "page");
+    enter(&page, &base, "{ id: 'page', room: 'demo' }", "room").await;
+    media_of(&mut bridge, "page").await;
+
+    // The server dies and comes back; the call needs neither.
+    server.kill().await;
+    bridge.wait_event("reconnecting", SOON).await;
+    let port = base.rsplit_once(':').unwrap().1.parse().unwrap();
+    let _server = Roomcast::serve_on(port, &["--no-bridges"]).await;
+    bridge.wait_event("joined", SOON).await;
+    enter(&page, &base, "{ id: 'page', room: 'demo', peers: me.peers }", "room").await;
+    page.wait_for("me.said.some((text) => /^ROOM_(OK|PEER_JOINED) bridge$/.test(text))", SOON).await;
+    // Two, so that the second one counts from after the return.
+    for _ in 0..2 {
+        bridge.wait_event("stats", SOON).await;
+    }
+    let events = bridge.events();
+    let left = events.iter().filter(|event| event["event"] == "participant_left").count();
+    assert_eq!(left, 1, "nobody left while the server was away: {events:#?}");
+    let present = &events.iter().rfind(|event| event["event"] == "stats").unwrap()["participants"];
+    assert_eq!((&present[0]["participant"], &present[1]), (&"page".into(), &serde_json::Value::Null), "{present:#}");
+    assert!(present[0]["fps"].as_f64().unwrap() > 0.0, "the call went on: {present:#}");
+    record(&mut bridge, &second, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_calls_a_bridge_that_waits_and_a_bridge_calls_a_page() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let page = page(&base).await;
+
+    let output = path("called.mkv");
+    let mut waiting = bridge(&base, "/?id=bridge", &output);
+    for _ in 0..2 {
+        waiting.wait_event("joined", SOON).await;
+        // It begins with a data channel alone.
+        enter(&page, &base, "{ id: 'page', call: 'bridge' }", "session").await;
+        media_of(&mut waiting, "caller").await;
+        page.eval("me.close()").await;
+        waiting.wait_event("participant_left", SOON).await;
+    }
+    record(&mut waiting, &output, 1).await;
+
+    enter(&page, &base, "{ id: 'page' }", "registered").await;
+    let output = path("calling.mkv");
+    let mut calling = bridge(&base, "?call=page", &output);
+    media_of(&mut calling, "page").await;
+    assert_eq!(page.eval("me.said[1]").await, "OFFER_REQUEST");
+    record(&mut calling, &output, 2).await;
+    page.wait_for("me.state === 'closed 1000'", SOON).await;
+}
