@@ -5,7 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time};
+use support::{
+    Browser, BrowserOptions, FlashAndBeep, Roomcast, SimpleServer, WebrtcbinPeer, assert_flawless, flash_and_beep_js,
+    one_at_a_time,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 const SMALL: FlashAndBeep = FlashAndBeep { width: 320, height: 180, fps: 15, camera: true, microphone: true };
@@ -85,8 +88,8 @@ async fn a_page_and_a_bridge_meet_in_a_room_whoever_comes_first_and_outlive_the_
     bridge.wait_event("joined", SOON).await;
     enter(&page, &base, "{ id: 'page', room: 'demo', peers: me.peers }", "room").await;
     page.wait_for("me.said.some((text) => /^ROOM_(OK|PEER_JOINED) bridge$/.test(text))", SOON).await;
-    // Two, so that the second one counts from after the return.
-    for _ in 0..2 {
+    let told = bridge.events().iter().filter(|event| event["event"] == "stats").count();
+    for _ in 0..=told {
         bridge.wait_event("stats", SOON).await;
     }
     let events = bridge.events();
@@ -125,4 +128,46 @@ async fn a_page_calls_a_bridge_that_waits_and_a_bridge_calls_a_page() {
     assert_eq!(page.eval("me.said[1]").await, "OFFER_REQUEST");
     record(&mut calling, &output, 2).await;
     page.wait_for("me.state === 'closed 1000'", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_meets_webrtcbin_whoever_comes_first_and_a_publisher() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    // It dials the root, as GStreamer's programs do.
+    let root = base.replace("http", "ws");
+    let camera = WebrtcbinPeer::start(&root, "camera", Some("demo")).await;
+    let mut bridge = bridge(&base, "/demo", &output);
+    media_of(&mut bridge, "camera").await;
+    drop(camera);
+    bridge.wait_event("participant_left", SOON).await;
+    let _camera = WebrtcbinPeer::start(&root, "camera", Some("demo")).await;
+    media_of(&mut bridge, "camera").await;
+    let room = format!("{}/gst/demo", base.replace("http", "gst+ws"));
+    let _publisher = Roomcast::start(["publish", &room, "--name", "publisher", "--size", "320x180", "--fps", "15"]);
+    media_of(&mut bridge, "publisher").await;
+    record(&mut bridge, &output, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_signed_its_own_certificate_is_accepted_only_when_the_url_says_so() {
+    let _turn = one_at_a_time().await;
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    let server = SimpleServer::start(directory.path()).await;
+    let _camera = WebrtcbinPeer::start(&format!("wss://{}", server.host), "camera", None).await;
+    let room = format!("gst+wss://{}/?call=camera", server.host);
+    let mut refused = tokio::process::Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    let refused = refused.args(["bridge", &room, "-o", &output]).kill_on_drop(true).output().await.unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("as GStreamer's does by default, is accepted with insecure=1"), "{said}");
+
+    // We ask the camera to offer, as it expects.
+    let room = room + "&insecure=1";
+    let mut bridge = Roomcast::start(["bridge", &room, "--size", "320x180", "-o", &output]);
+    media_of(&mut bridge, "camera").await;
+    record(&mut bridge, &output, 2).await;
 }

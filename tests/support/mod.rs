@@ -7,6 +7,7 @@
 mod browser;
 mod caller;
 mod capture;
+mod gstreamer;
 mod media_players;
 mod mesh_member;
 mod players;
@@ -18,6 +19,7 @@ mod scene;
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
+pub(crate) use gstreamer::{SimpleServer, WebrtcbinPeer};
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc};
 pub(crate) use mesh_member::MeshMember;
 pub(crate) use players::{Reading, count_error_lines, picture_at, read_with_ffmpeg, stream_summary};
