@@ -1,14 +1,18 @@
 //! Bridges in rooms and calls of GStreamer's text protocol, with people and programs that were written from its specification:
-//! a page in Chromium, and GStreamer's own webrtcbin in Python.
+//! a page in Chromium, GStreamer's own webrtcbin and a simple server in Python.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 
 mod support;
 
 use std::time::Duration;
 
+use roomcast::signaling::{Event, JoinOptions, OfferRole, Session, join};
+use roomcast::terms::ParticipantId;
 use support::{
     Browser, BrowserOptions, FlashAndBeep, Roomcast, SimpleServer, WebrtcbinPeer, assert_flawless, flash_and_beep_js,
     one_at_a_time,
 };
+use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
 const SMALL: FlashAndBeep = FlashAndBeep { width: 320, height: 180, fps: 15, camera: true, microphone: true };
@@ -170,4 +174,23 @@ async fn a_server_that_signed_its_own_certificate_is_accepted_only_when_the_url_
     let mut bridge = Roomcast::start(["bridge", &room, "--size", "320x180", "-o", &output]);
     media_of(&mut bridge, "camera").await;
     record(&mut bridge, &output, 2).await;
+
+    // Its rooms, whatever it gets wrong there.
+    let mut ada = seat(&server, "ada");
+    assert!(matches!(ada.events.recv().await, Some(Event::Joined { .. })));
+    let mut ben = seat(&server, "ben");
+    assert!(matches!(ben.events.recv().await, Some(Event::Joined { .. })));
+    let (joined, offer) = (ParticipantId::new("ada"), OfferRole::WeOffer);
+    assert_eq!(ben.events.recv().await, Some(Event::PeerJoined { peer: joined, offer }));
+    let (peer, offer) = (ParticipantId::new("ben"), OfferRole::WeWait);
+    assert_eq!(ada.events.recv().await, Some(Event::PeerJoined { peer: peer.clone(), offer }));
+    let mut second = seat(&server, "ben");
+    assert!(matches!(second.events.recv().await, Some(Event::Reconnecting { .. })), "the id is taken");
+    ben.closed().await.unwrap();
+    assert_eq!(ada.events.recv().await, Some(Event::PeerLeft { peer }));
+}
+
+fn seat(server: &SimpleServer, id: &str) -> Session {
+    let url = format!("gst+wss://{}/demo?id={id}&insecure=1", server.host);
+    join(url.parse().unwrap(), JoinOptions::default(), CancellationToken::new())
 }

@@ -158,10 +158,16 @@ async fn whoever_does_not_begin_with_a_good_hello_is_closed_in_the_words_of_the_
 #[tokio::test]
 async fn too_much_too_many_and_too_late_are_refused_and_the_room_goes_on() {
     let cancel = CancellationToken::new();
-    let limits = Limits { hello: Duration::from_millis(300), ..Limits::default() };
-    let server = start(0, limits, &cancel).await;
+    let soon = Duration::from_millis(300);
+    let server = start(0, Limits { hello: soon, registered: 2 * soon, ..Limits::default() }, &cancel).await;
     let mut silent = Client::dial(&server, "/gst").await;
     assert_eq!(silent.closed().await, (1002, "invalid protocol".to_owned()));
+    let (mut a, mut b) = (Client::hello(&server, "a").await, Client::hello(&server, "b").await);
+    assert_eq!(a.ask("SESSION b").await, "SESSION_OK");
+    let mut idle = Client::hello(&server, "idle").await;
+    assert_eq!(idle.closed().await, (1000, "idle for too long".to_owned()));
+    a.say("still here").await;
+    assert_eq!(b.hear().await, "still here", "nobody in a session is idle");
 
     let mut members = Vec::new();
     for n in 0..50 {
@@ -171,6 +177,7 @@ async fn too_much_too_many_and_too_late_are_refused_and_the_room_goes_on() {
     }
     let mut late = Client::hello(&server, "late").await;
     assert_eq!(late.ask("ROOM r").await, "ERROR room is full");
+    assert_eq!(late.ask("ROOM other").await, "ROOM_OK ");
     for n in 1..50 {
         assert_eq!(members[0].hear().await, format!("ROOM_PEER_JOINED m{n}"));
     }
@@ -182,6 +189,8 @@ async fn too_much_too_many_and_too_late_are_refused_and_the_room_goes_on() {
     big.0.send(Message::text("x".repeat(1024 * 1024 + 1))).await.ok();
     assert_eq!(big.closed().await.0, 1009);
     assert_eq!(members[0].hear().await, "ROOM_PEER_LEFT m49");
+    drop(late);
+    let mut late = Client::hello(&server, "later").await;
     assert!(late.ask("ROOM r").await.ends_with(" m48"));
     cancel.cancel();
     assert_eq!(late.closed().await.0, 1001);

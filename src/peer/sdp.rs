@@ -51,10 +51,8 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
             continue;
         }
         // It has no port of its own because it shares that of its group (RFC 9143, section 6).
-        if line == "a=bundle-only" {
-            if let Some(rejected) = rejected.last_mut() {
-                *rejected = false;
-            }
+        if let ("a=bundle-only", Some(rejected)) = (line, rejected.last_mut()) {
+            *rejected = false;
         }
         let sends = match line {
             "a=sendrecv" | "a=sendonly" => Some(true),

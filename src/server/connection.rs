@@ -1,6 +1,6 @@
 //! One WebSocket of the server, whatever is said on it: how it is written, and how it ends.
 //!
-//! Each protocol has a reader of its own, which runs beside [`write`] in one task. A member whose receiver is slow waits, and
+//! Each protocol has a reader of its own, which runs beside [`write()`] in one task. A member whose receiver is slow waits, and
 //! its own messages wait in TCP. Nothing is dropped while both sides live.
 
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};

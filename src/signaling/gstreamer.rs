@@ -262,6 +262,8 @@ impl ClientCodec for GStreamerClient {
                 (FromServer::Error(fault), _) => self.on_refused(fault),
                 _ => tracing::debug!("a frame that is no answer to our question is ignored"),
             },
+            // The server's, not a caller's: nobody begins a call so.
+            Phase::Waiting if text.starts_with("ERROR") => tracing::warn!("the server reports an error while we wait"),
             Phase::Waiting => {
                 let role = match Payload::parse(text) {
                     Some(Payload::OfferRequest) => OfferRole::WeOffer,

@@ -297,6 +297,9 @@ fn an_error_inside_a_session_is_never_fatal() {
     bench.call();
     assert!(bench.receive("ERROR invalid msg").is_empty());
     assert_eq!(bench.receive(OFFER_1).len(), 1);
+    let mut bench = Bench::waiting();
+    assert!(bench.receive("ERROR invalid msg").is_empty(), "and it is no call");
+    assert_eq!(bench.receive(OFFER_1).len(), 2);
 }
 
 #[test]
