@@ -1,11 +1,16 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `http` has the pages and the
-//! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
-//! what a bridge has written.
+//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `gstreamer_peers` those of GStreamer's, `mesh` and
+//! `gstreamer` serve one connection each, `connection` is what these have in common, `http` has the pages and the API, and
+//! `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on what a bridge
+//! has written.
 
 mod config;
+mod connection;
 mod gateway;
+mod gstreamer;
+mod gstreamer_exchange;
+mod gstreamer_peers;
 mod http;
 mod listen;
 mod mesh;
@@ -40,6 +45,7 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Shared {
     rooms: rooms::Rooms,
+    gstreamer: gstreamer_peers::Peers,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -92,6 +98,7 @@ impl Server {
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
+    let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -104,6 +111,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let shared = Shared {
         rooms,
+        gstreamer,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -114,10 +122,12 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let (addr, shown) = (listening.addr, listening.base_url());
     let router = http::router(shared.clone());
-    let owner = tokio::spawn(room_owner);
+    let mut owners = JoinSet::new();
+    owners.spawn(room_owner);
+    owners.spawn(peer_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
-        owner.abort();
+        owners.shutdown().await;
     });
     Ok(Server { addr, shown, gateway, task })
 }

@@ -7,21 +7,30 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use super::CallPolicy;
+use super::gstreamer_wire::is_word;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use super::{gstreamer_url, mesh_order};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
-const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "open", "user"];
+const OUR_KEYS: [&str; 9] = ["room", "id", "call", "role", "offer", "origin", "open", "user", "insecure"];
 
 /// A signaling protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// Rooms and calls of GStreamer's `simple_server` (`gst+ws`, `gst+wss`).
+    GStreamer,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[
+    ("mesh+ws", "ws", Scheme::Mesh),
+    ("mesh+wss", "wss", Scheme::Mesh),
+    ("gst+ws", "ws", Scheme::GStreamer),
+    ("gst+wss", "wss", Scheme::GStreamer),
+];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
@@ -69,6 +78,19 @@ pub enum RoomUrlError {
     /// An impossible id.
     #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
     BadId(String),
+    /// Something that must be one word, in a protocol of words.
+    #[error(
+        "bad {what} {value:?}; it is one word of at most 255 bytes without white space, and no room is called session"
+    )]
+    BadWord {
+        /// Which part of the URL.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// An unknown value of `insecure=`.
+    #[error("bad insecure={0:?}; insecure=1 accepts any certificate of this room's server, which TLS alone has")]
+    BadInsecure(String),
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
@@ -113,6 +135,11 @@ impl RoomUrl {
         self.keys.get(name).map(String::as_str)
     }
 
+    /// Whether any certificate will do for this room's server (`insecure=1`): nobody then knows who listens.
+    pub(crate) fn accepts_any_certificate(&self) -> bool {
+        self.keys.contains_key("insecure")
+    }
+
     /// What is dialed: the URL without the protocol's prefix and without our own keys.
     pub(crate) fn dial(&self) -> &Url {
         &self.dial
@@ -146,12 +173,13 @@ impl FromStr for RoomUrl {
         } else {
             dial.query_pairs_mut().clear().extend_pairs(theirs);
         }
-        let keys: Keys = ours.into_iter().collect();
-        let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
-        let id = keys
-            .get("id")
-            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
-            .transpose()?;
+        let mut keys: Keys = ours.into_iter().collect();
+        if let Some(value) = keys.get("insecure").filter(|value| *value != "1" || !matches!(transport, "wss" | "https"))
+        {
+            return Err(RoomUrlError::BadInsecure(value.clone()));
+        }
+        let (room, shown) = scheme.enter(text, &mut dial, &mut keys)?;
+        let id = keys.get("id").map(|id| scheme.id(id)).transpose()?;
         let call = match keys.get("call").map(String::as_str).filter(|_| scheme == Scheme::Mesh) {
             None => None,
             Some("all") => Some(CallPolicy::All),
@@ -165,16 +193,34 @@ impl FromStr for RoomUrl {
 impl Scheme {
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
-    fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
+    fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
         let mut shown = dial.clone();
         shown.set_query(None);
         match self {
+            Self::GStreamer => gstreamer_url::enter(text, dial, keys),
             Self::Mesh => {
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
+        }
+    }
+
+    /// Reads our own id.
+    fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
+        match self {
+            Self::Mesh => valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())),
+            Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
+        }
+    }
+
+    /// Whether `me` takes its own offer back when it crosses one of `peer` (W3C WebRTC, perfect negotiation).
+    pub(crate) fn polite(self, me: &ParticipantId, peer: &ParticipantId) -> bool {
+        match self {
+            Self::Mesh => mesh_order::polite(me, peer),
+            // The others ignore a colliding offer.
+            Self::GStreamer => true,
         }
     }
 }
@@ -213,7 +259,9 @@ mod tests {
     fn a_bad_url_names_its_fault_and_the_way_out() {
         for (text, fault) in [
             ("demo", "is not a room URL; write it like mesh+ws://"),
-            ("gst+ws://h/r", "unknown room protocol \"gst+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("foo+ws://h/r", "unknown room protocol \"foo+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("mesh+ws://h/ws?room=a&insecure=1", "bad insecure=\"1\"; insecure=1 accepts any"),
+            ("mesh+wss://h/ws?room=a&insecure=yes", "bad insecure=\"yes\""),
             ("ws://h/ws?room=a", "unknown room protocol \"ws\""),
             ("mesh+ws://h:99999/ws?room=a", "invalid port number"),
             ("mesh+ws://h:0/ws?room=a", "port 0"),

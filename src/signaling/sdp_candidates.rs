@@ -1,4 +1,5 @@
-//! Writes candidates into a description that has not been sent yet, so that they need no message of their own.
+//! Where candidates and descriptions meet: which section a candidate belongs to, and candidates that are written into a
+//! description which has not been sent yet, so that they need no message of their own.
 
 use crate::terms::IceCandidate;
 
@@ -44,6 +45,26 @@ pub(crate) fn mids(sdp: &str) -> Vec<String> {
         }
     }
     mids
+}
+
+/// Gives a candidate that names its m-section in only one of the two ways the other one too.
+pub(crate) fn complete(mids: &[String], mut candidate: IceCandidate) -> IceCandidate {
+    match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+        (None, Some(index)) => {
+            candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
+        }
+        (Some(mid), None) => {
+            let index = mids.iter().position(|known| known == mid);
+            candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
+        }
+        _ => {}
+    }
+    candidate
+}
+
+/// The fingerprints of the DTLS certificates (RFC 8122): a new connection has new ones.
+pub(crate) fn fingerprints(sdp: &str) -> Vec<String> {
+    sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:")).map(|value| value.trim().to_owned()).collect()
 }
 
 /// The first ICE user name fragment: it changes with each ICE generation (RFC 8445, section 9).

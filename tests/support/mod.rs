@@ -8,6 +8,7 @@
 mod browser;
 mod caller;
 mod capture;
+mod gstreamer;
 mod media_players;
 mod mesh_member;
 mod players;
@@ -19,6 +20,7 @@ mod scene;
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
+pub(crate) use gstreamer::{SimpleServer, WebrtcbinPeer};
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc, serve_rtsp_with_vlc};
 pub(crate) use mesh_member::MeshMember;
 pub(crate) use players::{

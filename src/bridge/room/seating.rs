@@ -9,7 +9,7 @@ use super::{CHAT, Room, Seat};
 use crate::media::ingest::IngestSettings;
 use crate::output::Codecs;
 use crate::peer::{self, PeerConfig};
-use crate::signaling::{self, Command};
+use crate::signaling::Command;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
 impl Room {
@@ -30,7 +30,7 @@ impl Room {
         } else {
             self.config.ice_addresses.clone()
         };
-        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
+        let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
         let pass_on = self.config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied);
         let settings = IngestSettings { jitter: self.config.jitter_latency, pass_on };

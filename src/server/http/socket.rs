@@ -1,19 +1,41 @@
 //! The way from HTTP to a WebSocket: who may, who may not, and what to answer to what is no WebSocket at all.
 
-use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{ALLOW, CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::super::{Shared, mesh};
+use super::super::{Shared, gstreamer, mesh};
 use super::text;
 
+/// `/ws`: mesh rooms.
 pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Response {
+    upgrade(shared, request, |socket, shared| mesh::serve(socket, shared.rooms, shared.limits, shared.closing)).await
+}
+
+/// `/gst`: what GStreamer's `simple_server` speaks.
+pub(super) async fn gstreamer(State(shared): State<Shared>, request: Request) -> Response {
+    upgrade(shared, request, |socket, shared| gstreamer::serve(socket, shared.gstreamer, shared.limits, shared.closing))
+        .await
+}
+
+/// Whether a request wants a WebSocket.
+pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
+}
+
+/// Makes a WebSocket of a request, or says why not, and has it served until it ends.
+async fn upgrade<F: Future<Output = ()> + Send + 'static>(
+    shared: Shared,
+    request: Request,
+    serve: impl FnOnce(WebSocket, Shared) -> F + Send + 'static,
+) -> Response {
     let (mut parts, _) = request.into_parts();
     if parts.method != Method::GET {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], "method not allowed\n").into_response();
     }
-    if !has_token(&parts.headers, &CONNECTION, "upgrade") || !has_token(&parts.headers, &UPGRADE, "websocket") {
+    if !wants_upgrade(&parts.headers) {
         let headers = [(UPGRADE, "websocket"), (CONNECTION, "Upgrade")];
         return (StatusCode::UPGRADE_REQUIRED, headers, "this is a WebSocket\n").into_response();
     }
@@ -48,7 +70,7 @@ pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Resp
     // Takes its place among the streams before the upgrade, so that a shutdown in between waits for it.
     let place = shared.streams.token();
     upgrade.max_message_size(largest).max_frame_size(largest).on_upgrade(move |socket| async move {
-        mesh::serve(socket, shared.rooms, shared.limits, shared.closing).await;
+        serve(socket, shared).await;
         drop((permit, place));
     })
 }
