@@ -9,11 +9,14 @@
 mod codec;
 mod error;
 mod event;
+mod ice_servers;
 mod mesh;
 mod mesh_members;
 mod mesh_order;
 mod mesh_outgoing;
 pub(crate) mod mesh_wire;
+mod notify;
+pub(crate) mod notify_wire;
 mod room_url;
 mod sdp_candidates;
 mod transport;
@@ -68,15 +71,23 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     let (commands, commands_out) = mpsc::channel(COMMANDS);
     let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
     let prefix = options.id_prefix.unwrap_or(GATEWAY_ID_PREFIX);
-    let codec = match url.scheme() {
-        Scheme::Mesh => mesh::MeshClient::new(
-            url.room(),
-            url.id().cloned(),
-            options.call.or(url.call()).unwrap_or_default(),
-            Box::new(move || prefix.to_owned() + &random_hex()),
-        ),
+    let driver = match url.scheme() {
+        Scheme::Mesh => {
+            let codec = mesh::MeshClient::new(
+                url.room(),
+                url.id().cloned(),
+                options.call.or(url.call()).unwrap_or_default(),
+                Box::new(move || prefix.to_owned() + &random_hex()),
+            );
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Notify => {
+            // The URL was checked when it was read.
+            let role = url.key("role").and_then(notify::Role::parse).unwrap_or_default();
+            let codec = notify::NotifyClient::new(role, Box::new(|| rand::rng().random::<f64>()));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
     };
-    let driver = tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel));
     Session { events, commands, driver }
 }
 
@@ -87,3 +98,6 @@ fn random_hex() -> String {
 
 /// Makes new ids for ourselves.
 type IdSource = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Numbers from 0 to 1, by chance.
+type Random = Box<dyn Fn() -> f64 + Send + Sync>;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
-use super::CallPolicy;
+use super::{CallPolicy, notify};
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
 use crate::terms::ParticipantId;
 
@@ -18,10 +18,17 @@ const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "o
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// Two parties who share a path of rtclite's relay (`notify+ws`, `notify+wss`).
+    Notify,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[
+    ("mesh+ws", "ws", Scheme::Mesh),
+    ("mesh+wss", "wss", Scheme::Mesh),
+    ("notify+ws", "ws", Scheme::Notify),
+    ("notify+wss", "wss", Scheme::Notify),
+];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
@@ -72,6 +79,12 @@ pub enum RoomUrlError {
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
+    /// A notify URL without an id in its path.
+    #[error("the room URL \"{0}\" names no call; write it like notify+ws://127.0.0.1:8080/call/1234")]
+    MissingCall(String),
+    /// An unknown value of `role=`.
+    #[error("bad role={0:?}; it is auto (offer when no offer waits), caller (offer) or callee (wait for an offer)")]
+    BadRole(String),
 }
 
 fn known_schemes() -> String {
@@ -139,14 +152,14 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
-        if theirs.is_empty() {
-            dial.set_query(None);
-        } else {
-            dial.query_pairs_mut().clear().extend_pairs(theirs);
-        }
-        let keys: Keys = ours.into_iter().collect();
+        let ours = |key: &str| OUR_KEYS.contains(&key);
+        let keys: Keys = dial.query_pairs().into_owned().filter(|(key, _)| ours(key)).collect();
+        // The others stay as they are written: to some servers the text of the query is a part of the room's name.
+        let theirs = dial.query().unwrap_or_default().split('&').filter(|pair| {
+            !pair.is_empty() && !form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| ours(&key))
+        });
+        let theirs = theirs.collect::<Vec<_>>().join("&");
+        dial.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
         let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
         let id = keys
             .get("id")
@@ -175,6 +188,13 @@ impl Scheme {
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
+            Self::Notify => {
+                if let Some(role) = keys.get("role").filter(|role| notify::Role::parse(role).is_none()) {
+                    return Err(RoomUrlError::BadRole(role.to_owned()));
+                }
+                let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
+                Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
+            }
         }
     }
 }
@@ -196,6 +216,8 @@ mod tests {
         for (text, dial, room, shown) in [
             ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
+            ("notify+ws://h:8080/call/1234", "ws://h:8080/call/1234", "1234", "notify+ws://h:8080/call/1234"),
+            ("notify+wss://h/x?role=caller&a=b%20c&d", "wss://h/x?a=b%20c&d", "x", "notify+wss://h/x"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -223,6 +245,8 @@ mod tests {
             ("mesh+ws://h/ws?room=", "bad room name"),
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
+            ("notify+ws://h/?role=caller", "names no call; write it like notify+ws://"),
+            ("notify+ws://h/call/1?role=boss", "bad role=\"boss\"; it is auto"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();
