@@ -96,6 +96,12 @@ impl RtcConfig {
         Self(r#"{"iceServers":[]}"#.to_owned())
     }
 
+    /// Its servers, for those who get no page.
+    pub(crate) fn ice_servers(&self) -> Vec<crate::terms::IceServer> {
+        let config: serde_json::Value = serde_json::from_str(&self.0).unwrap_or_default();
+        crate::signaling::ice_servers::read(config.get("iceServers"))
+    }
+
     /// As it was given.
     pub(crate) fn as_json(&self) -> &str {
         &self.0
@@ -168,6 +174,12 @@ pub struct Limits {
     pub join: Duration,
     /// How long a connection may stay outside of any room after it has left one.
     pub idle: Duration,
+    /// How long somebody may wait alone in a notify call.
+    pub call_alone: Duration,
+    /// Texts that wait for the second side of a notify call, and their bytes.
+    pub call_queue: usize,
+    /// See `call_queue`.
+    pub call_queue_bytes: usize,
     /// Texts that are no messages before the connection is closed with 1007.
     pub bad_messages: u32,
     /// How long a close may take.
@@ -188,6 +200,9 @@ impl Default for Limits {
             silence: Duration::from_secs(45),
             join: Duration::from_secs(30),
             idle: Duration::from_secs(600),
+            call_alone: Duration::from_secs(3600),
+            call_queue: 128,
+            call_queue_bytes: 1 << 20,
             bad_messages: 3,
             close: Duration::from_secs(2),
         }

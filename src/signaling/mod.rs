@@ -9,7 +9,7 @@
 mod codec;
 mod error;
 mod event;
-mod ice_servers;
+pub(crate) mod ice_servers;
 mod mesh;
 mod mesh_members;
 mod mesh_order;
