@@ -171,7 +171,8 @@ impl Owner {
     fn clear_away(&mut self, name: &str) {
         let Some(call) = self.calls.get_mut(name) else { return };
         let gone = |member: &Member| member.seat.outbox.is_closed();
-        if let Some(dead) = call.members.iter().find(|member| member.open && gone(member)).map(|dead| dead.seat.clone()) {
+        if let Some(dead) = call.members.iter().find(|member| member.open && gone(member)).map(|dead| dead.seat.clone())
+        {
             return self.leave(&dead);
         }
         call.members.retain(|member| !gone(member));

@@ -60,7 +60,11 @@ pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, 
     }
 }
 
-pub(super) async fn write(sink: &mut SplitSink<WebSocket, Frame>, frames: &mut mpsc::Receiver<Utf8Bytes>, limits: &Limits) -> End {
+pub(super) async fn write(
+    sink: &mut SplitSink<WebSocket, Frame>,
+    frames: &mut mpsc::Receiver<Utf8Bytes>,
+    limits: &Limits,
+) -> End {
     let mut ping = interval_at(Instant::now() + limits.ping, limits.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -142,7 +142,9 @@ impl Reader {
     async fn relay(&self, data: Value) {
         let is_offer = data.get("type").and_then(Value::as_str) == Some("offer");
         let frame = Utf8Bytes::from(Message::Notify(data).to_json());
-        let Some(other) = self.calls.relay(&self.seat, Relayed { frame: frame.clone(), is_offer }).await else { return };
+        let Some(other) = self.calls.relay(&self.seat, Relayed { frame: frame.clone(), is_offer }).await else {
+            return;
+        };
         // A receiver that has ended takes us along in a moment.
         if let Err(mpsc::error::SendTimeoutError::Timeout(_)) =
             other.outbox.send_timeout(frame, self.limits.send_timeout).await

@@ -19,6 +19,9 @@ mod notify;
 pub(crate) mod notify_wire;
 mod room_url;
 mod sdp_candidates;
+mod simple_voice;
+mod simple_voice_gathering;
+pub(crate) mod simple_voice_wire;
 mod transport;
 
 use rand::RngExt as _;
@@ -86,6 +89,13 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
             let role = url.key("role").and_then(notify::Role::parse).unwrap_or_default();
             let codec = notify::NotifyClient::new(role, Box::new(|| rand::rng().random::<f64>()));
             tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::SimpleVoice => {
+            let base = transport::http::Base::new(&url, options.origin.as_deref());
+            let offer_by = url.key("offer").and_then(simple_voice::OfferBy::parse).unwrap_or_default();
+            let chance = Box::new(|| rand::rng().random::<f64>());
+            let codec = simple_voice::SimpleVoiceClient::new(url.room(), offer_by, chance);
+            tokio::spawn(transport::http::run(base, codec, events_in, commands_out, cancel))
         }
     };
     Session { events, commands, driver }

@@ -197,9 +197,7 @@ impl NotifyClient {
             self.talk.offer_at = match self.role {
                 Role::Caller => Some(now),
                 Role::Callee => None,
-                Role::Auto => {
-                    Some(self.opened_at.unwrap_or(now) + OFFER_AFTER + self.by_chance(OFFER_SPREAD))
-                }
+                Role::Auto => Some(self.opened_at.unwrap_or(now) + OFFER_AFTER + self.by_chance(OFFER_SPREAD)),
             };
             self.offer_if_due(now);
         }

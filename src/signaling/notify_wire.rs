@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(Message::parse(&text.to_json()), Some(text.clone()));
         let text: Value = serde_json::from_str(&text.to_json()).unwrap();
         let entry = json!({ "url": "stun:a", "urls": ["stun:a", "stun:b"], "username": "u" });
-        let expected = json!({ "code": "success", "msg_id": 1, "result": { "configuration": { "iceServers": [entry] } } });
+        let expected =
+            json!({ "code": "success", "msg_id": 1, "result": { "configuration": { "iceServers": [entry] } } });
         assert_eq!(text, expected);
     }
 

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use url::{Host, Url, form_urlencoded};
 
-use super::{CallPolicy, notify};
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use super::{CallPolicy, notify, simple_voice};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
@@ -20,6 +20,8 @@ pub enum Scheme {
     Mesh,
     /// Two parties who share a path of rtclite's relay (`notify+ws`, `notify+wss`).
     Notify,
+    /// Calls of two that are set up over HTTP (`simplevoice+http`, `simplevoice+https`).
+    SimpleVoice,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -28,6 +30,8 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("mesh+wss", "wss", Scheme::Mesh),
     ("notify+ws", "ws", Scheme::Notify),
     ("notify+wss", "wss", Scheme::Notify),
+    ("simplevoice+http", "http", Scheme::SimpleVoice),
+    ("simplevoice+https", "https", Scheme::SimpleVoice),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
@@ -85,6 +89,12 @@ pub enum RoomUrlError {
     /// An unknown value of `role=`.
     #[error("bad role={0:?}; it is auto (offer when no offer waits), caller (offer) or callee (wait for an offer)")]
     BadRole(String),
+    /// A room name that Simple Voice servers may not take.
+    #[error("bad room name {0:?}; in this protocol it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
+    BadVoiceRoom(String),
+    /// An unknown value of `offer=`.
+    #[error("bad offer={0:?}; it is join (sent with the join), upload (sent after it) or auto (whichever works)")]
+    BadOffer(String),
 }
 
 fn known_schemes() -> String {
@@ -155,9 +165,11 @@ impl FromStr for RoomUrl {
         let ours = |key: &str| OUR_KEYS.contains(&key);
         let keys: Keys = dial.query_pairs().into_owned().filter(|(key, _)| ours(key)).collect();
         // The others stay as they are written: to some servers the text of the query is a part of the room's name.
-        let theirs = dial.query().unwrap_or_default().split('&').filter(|pair| {
-            !pair.is_empty() && !form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| ours(&key))
-        });
+        let theirs = dial
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| ours(&key)));
         let theirs = theirs.collect::<Vec<_>>().join("&");
         dial.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
         let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
@@ -185,6 +197,15 @@ impl Scheme {
             Self::Mesh => {
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
+                shown.query_pairs_mut().append_pair("room", &room);
+                Ok((room, shown))
+            }
+            Self::SimpleVoice => {
+                if let Some(offer) = keys.get("offer").filter(|offer| simple_voice::OfferBy::parse(offer).is_none()) {
+                    return Err(RoomUrlError::BadOffer(offer.to_owned()));
+                }
+                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+                let room = valid_id(room).ok_or_else(|| RoomUrlError::BadVoiceRoom(room.to_owned()))?.to_owned();
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
@@ -218,6 +239,8 @@ mod tests {
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
             ("notify+ws://h:8080/call/1234", "ws://h:8080/call/1234", "1234", "notify+ws://h:8080/call/1234"),
             ("notify+wss://h/x?role=caller&a=b%20c&d", "wss://h/x?a=b%20c&d", "x", "notify+wss://h/x"),
+            ("simplevoice+http://h/sv/?room=r&offer=join", "http://h/sv/", "r", "simplevoice+http://h/sv/?room=r"),
+            ("simplevoice+https://h?room=r", "https://h/", "r", "simplevoice+https://h/?room=r"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -245,6 +268,9 @@ mod tests {
             ("mesh+ws://h/ws?room=", "bad room name"),
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
+            ("simplevoice+http://h/sv", "names no room; add ?room=NAME"),
+            ("simplevoice+http://h/sv?room=a%20b", "bad room name \"a b\"; in this protocol"),
+            ("simplevoice+http://h/sv?room=a&offer=never", "bad offer=\"never\"; it is join"),
             ("notify+ws://h/?role=caller", "names no call; write it like notify+ws://"),
             ("notify+ws://h/call/1?role=boss", "bad role=\"boss\"; it is auto"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),

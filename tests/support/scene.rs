@@ -76,6 +76,11 @@ pub(crate) struct Wall {
 }
 
 impl Wall {
+    /// A recording that began at this moment.
+    pub(crate) fn since(joined: jiff::Timestamp) -> Self {
+        Self { joined }
+    }
+
     /// Seconds since the bridge joined.
     pub(crate) fn now(self) -> f64 {
         self.until(jiff::Timestamp::now())

@@ -72,7 +72,10 @@ mod tests {
     async fn the_first_line_is_remembered_however_it_arrives() {
         for (parts, expected) in [
             (vec!["HTTP/1.1 400 Space ", "Full\r", "\nDate: x\r\n"], Some("HTTP/1.1 400 Space Full")),
-            (vec!["HTTP/1.1 101 Switching Protocols\r\nA: b\r\n\r\nframes\n"], Some("HTTP/1.1 101 Switching Protocols")),
+            (
+                vec!["HTTP/1.1 101 Switching Protocols\r\nA: b\r\n\r\nframes\n"],
+                Some("HTTP/1.1 101 Switching Protocols"),
+            ),
             (vec!["no line at all"], None),
         ] {
             let line = Arc::new(OnceLock::new());

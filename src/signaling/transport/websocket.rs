@@ -237,7 +237,7 @@ impl<C: ClientCodec> Driver<C> {
 }
 
 /// Hands one event to the user of the session; never ends when there is none.
-async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
+pub(super) async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
     if pending.is_empty() {
         return std::future::pending().await;
     }
@@ -253,7 +253,7 @@ async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) 
 }
 
 /// The next wish; a user of the session that is gone wants to leave.
-async fn next_command(
+pub(super) async fn next_command(
     commands: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<Event>,
     cancel: &CancellationToken,
@@ -301,6 +301,6 @@ fn jitter(delay: Duration) -> Duration {
 }
 
 /// The codec's clock; follows Tokio's, which tests can pause.
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
