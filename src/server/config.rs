@@ -180,6 +180,8 @@ pub struct Limits {
     pub call_queue: usize,
     /// See `call_queue`.
     pub call_queue_bytes: usize,
+    /// Simple Voice.
+    pub voice: VoiceLimits,
     /// Texts that are no messages before the connection is closed with 1007.
     pub bad_messages: u32,
     /// How long a close may take.
@@ -203,8 +205,45 @@ impl Default for Limits {
             call_alone: Duration::from_secs(3600),
             call_queue: 128,
             call_queue_bytes: 1 << 20,
+            voice: VoiceLimits::default(),
             bad_messages: 3,
             close: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How much the rooms of Simple Voice bear.
+#[derive(Clone, Debug)]
+pub struct VoiceLimits {
+    /// How long a poll is held, and a join that is too early.
+    pub poll: Duration,
+    /// How long a room without a call stays when its first client does not poll.
+    pub idle: Duration,
+    /// How long the second client may take to answer.
+    pub handed: Duration,
+    /// How long a call may last of which nobody says that it is over.
+    pub answered: Duration,
+    /// How long the answer may be fetched again.
+    pub fetch: Duration,
+    /// Bytes of one request.
+    pub request_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub request_time: Duration,
+    /// Requests a second from one address.
+    pub requests_per_second: u32,
+}
+
+impl Default for VoiceLimits {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            handed: Duration::from_secs(60),
+            answered: Duration::from_secs(2 * 3600),
+            fetch: Duration::from_secs(30),
+            request_bytes: 256 << 10,
+            request_time: Duration::from_secs(5),
+            requests_per_second: 20,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
 //! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their
-//! connections, `calls` and `notify` do the same for notify, `http` has the pages and the
+//! connections, `calls` and `notify` do the same for notify, `voice` owns the rooms
+//! of Simple Voice, `http` has the pages and the
 //! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
 //! what a bridge has written.
 
@@ -16,6 +17,8 @@ mod notify;
 mod origin;
 mod pace;
 mod rooms;
+mod voice;
+mod voice_rooms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
+pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig, VoiceLimits};
 pub use gateway::{
     BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
     Viewing, free_rtp_port, rtp_output,
@@ -44,6 +47,7 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 struct Shared {
     rooms: rooms::Rooms,
     calls: calls::Calls,
+    voice: voice::Voice,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -97,6 +101,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
     let (calls, call_owner) = calls::Calls::new(&config.limits);
+    let (voice, voice_owner) = voice::Voice::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -110,6 +115,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let shared = Shared {
         rooms,
         calls,
+        voice,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -123,6 +129,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let mut owners = JoinSet::new();
     owners.spawn(room_owner);
     owners.spawn(call_owner);
+    owners.spawn(voice_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
         owners.shutdown().await;

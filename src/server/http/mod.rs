@@ -5,6 +5,7 @@ mod health;
 mod live;
 mod pages;
 mod socket;
+mod voice;
 
 use axum::Router;
 use axum::extract::Path;
@@ -25,6 +26,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
         .route("/call/{id}", any(socket::notify))
+        .route("/sv/{act}", any(voice::voice))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
