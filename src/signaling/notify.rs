@@ -209,7 +209,7 @@ impl NotifyClient {
         }
         self.talk.offer_at = None;
         self.talk.offering = true;
-        self.introduce(OfferRole::WeOffer);
+        self.introduce(OfferRole::WeOfferAhead);
     }
 
     fn introduce(&mut self, offer: OfferRole) {
@@ -357,18 +357,24 @@ impl ClientCodec for NotifyClient {
         }
     }
 
-    fn command(&mut self, command: Command, _now: Instant) {
+    fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Leave if self.phase != Phase::Closing => self.disconnect(Next::Ended),
             Command::Hangup { peer } => self.hang_up(&peer),
+            // A new path is wanted for media that does not flow any more, and there is no way to ask for it.
+            Command::Description { peer, .. } if self.kept.as_ref() == Some(&peer) => self.forget_kept(),
             Command::Description { peer, description } if peer == self.talk.peer && self.phase == Phase::Joined => {
-                self.talk.offering |= description.kind == SdpType::Offer;
+                if description.kind == SdpType::Offer {
+                    self.talk.offering = true;
+                    // Whoever is in a call with us is there to answer. If not, nobody tells us (bug B): he is dead.
+                    self.talk.answer_by = self.talk.answer_by.or(self.talk.met.then(|| now + GLARE));
+                }
                 self.notify(&Signal::Description(description));
             }
             Command::Candidate { peer, candidate } if peer == self.talk.peer && self.phase == Phase::Joined => {
                 self.notify(&Signal::Candidate(candidate.filter(|candidate| !candidate.candidate.is_empty())));
             }
-            // The offer is the call. What is meant for somebody of a lost connection cannot reach him.
+            // The offer is the call. Candidates for somebody of a lost connection cannot reach him.
             _ => {}
         }
     }

@@ -129,7 +129,7 @@ fn without_a_configuration_we_go_on_with_our_own_servers() {
     let mut bench = Bench::new(Role::Auto);
     bench.open();
     assert_eq!(bench.pass(4999), [] as [&str; 0]);
-    assert_eq!(bench.pass(1), ["joined as gateway, 0 ICE server(s)", "peer is here, WeOffer"]);
+    assert_eq!(bench.pass(1), ["joined as gateway, 0 ICE server(s)", "peer is here, WeOfferAhead"]);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn auto_answers_a_queued_offer_and_otherwise_offers() {
     // Vector 11, with chance at one half and at its end.
     let mut bench = Bench::joined(Role::Auto);
     assert_eq!(bench.pass(2499), [] as [&str; 0]);
-    assert_eq!(bench.pass(1), ["peer is here, WeOffer"]);
+    assert_eq!(bench.pass(1), ["peer is here, WeOfferAhead"]);
     assert_eq!(bench.pass(3_600_000), [] as [&str; 0], "nobody may be there yet: the offer waits in the queue");
 
     let mut bench = Bench::new(Role::Auto);
@@ -218,7 +218,7 @@ fn auto_answers_a_queued_offer_and_otherwise_offers() {
     bench.open();
     bench.receive(SUCCESS);
     assert_eq!(bench.pass(2999), [] as [&str; 0]);
-    assert_eq!(bench.pass(1), ["peer is here, WeOffer"]);
+    assert_eq!(bench.pass(1), ["peer is here, WeOfferAhead"]);
 
     let mut bench = Bench::joined(Role::Auto);
     bench.pass(400);
@@ -230,7 +230,7 @@ fn auto_answers_a_queued_offer_and_otherwise_offers() {
 fn roles_decide_who_offers() {
     let mut caller = Bench::new(Role::Caller);
     caller.open();
-    assert_eq!(caller.receive(SUCCESS), [JOINED, "peer is here, WeOffer"]);
+    assert_eq!(caller.receive(SUCCESS), [JOINED, "peer is here, WeOfferAhead"]);
     let mut callee = Bench::joined(Role::Callee);
     assert_eq!(callee.pass(3_600_000), [] as [&str; 0]);
     assert_eq!(callee.receive(OFFER), ["peer is here, WeWait", "offer from peer"]);
@@ -372,8 +372,7 @@ fn media_goes_on_when_the_connection_is_lost_until_somebody_talks_again() {
         let mut bench = interrupted(code);
         assert_eq!(bench.receive(OFFER), ["peer left", "peer-2 is here, WeWait", "offer from peer-2"]);
         let mut bench = interrupted(code);
-        assert_eq!(bench.pass(3000), ["peer-2 is here, WeOffer"]);
-        assert_eq!(bench.describe("peer", SdpType::Offer), [] as [&str; 0], "the old one cannot be reached");
+        assert_eq!(bench.pass(3000), ["peer-2 is here, WeOfferAhead"]);
         assert_eq!(bench.describe("peer-2", SdpType::Offer).len(), 1);
         assert_eq!(bench.receive(ANSWER_FRAME), ["peer left", "answer from peer-2"]);
     }
@@ -384,6 +383,18 @@ fn a_dead_side_of_a_lost_connection_is_forgotten_alone() {
     let mut bench = interrupted(None);
     assert_eq!(bench.hang_up("peer"), ["peer left"]);
     assert_eq!(bench.receive(OFFER), ["peer-2 is here, WeWait", "offer from peer-2"]);
+
+    let mut bench = interrupted(None);
+    assert_eq!(bench.describe("peer", SdpType::Offer), ["peer left"], "a new path cannot be asked for");
+}
+
+#[test]
+fn a_side_that_does_not_answer_in_a_call_is_dead() {
+    let mut bench = Bench::called();
+    assert_eq!(bench.describe("peer", SdpType::Offer).len(), 1);
+    bench.pass(4000);
+    assert_eq!(bench.describe("peer", SdpType::Offer).len(), 1);
+    assert_eq!(bench.pass(6000), ["peer left", "again after Some(2.5s): our offer was not answered"]);
 }
 
 #[test]
@@ -393,7 +404,7 @@ fn an_offer_that_waited_in_the_queue_is_made_anew_on_the_next_connection() {
     let said = bench.lose(SignalingError::NoAnswer { host: "h".into(), reason: "reset".into() });
     assert_eq!(said[0], "peer left");
     bench.open();
-    assert_eq!(bench.receive(SUCCESS), [JOINED, "peer is here, WeOffer"]);
+    assert_eq!(bench.receive(SUCCESS), [JOINED, "peer is here, WeOfferAhead"]);
 }
 
 #[test]

@@ -188,6 +188,11 @@ impl FromStr for RoomUrl {
 }
 
 impl Scheme {
+    /// Whether a call can be negotiated anew, to find another path for its media for example.
+    pub fn renegotiates(self) -> bool {
+        self != Self::SimpleVoice
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {

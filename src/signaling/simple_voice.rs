@@ -191,7 +191,7 @@ impl SimpleVoiceClient {
     }
 
     fn prepare_offer(&mut self, upload: bool, now: Instant) {
-        self.introduce(OfferRole::WeOffer, now);
+        self.introduce(OfferRole::WeOfferAhead, now);
         self.phase = Phase::Offering { upload };
     }
 

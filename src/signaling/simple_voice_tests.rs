@@ -31,7 +31,7 @@ impl Bench {
     /// A client whose request to join, with an offer, is on its way.
     fn joining() -> Self {
         let mut bench = Self::new(OfferBy::Auto);
-        assert_eq!(bench.start(), ["peer is here, WeOffer"]);
+        assert_eq!(bench.start(), ["peer is here, WeOfferAhead"]);
         assert_eq!(bench.describe("peer", SdpType::Offer), NOTHING);
         assert_eq!(bench.end_of_candidates("peer"), [JOIN_WITH_OFFER]);
         bench
@@ -198,7 +198,7 @@ fn a_full_room_is_tried_again_after_5_s() {
             assert_eq!(said[0], format!("{old} left"));
             assert!(said[1].starts_with(&format!("attempt {attempt} in 5s: room \"r1\" is full")), "{said:?}");
             assert_eq!(bench.pass(4_999), NOTHING);
-            assert_eq!(bench.pass(1), [format!("{new} is here, WeOffer")]);
+            assert_eq!(bench.pass(1), [format!("{new} is here, WeOfferAhead")]);
             bench.describe(new, SdpType::Offer);
             assert_eq!(bench.end_of_candidates(new), [JOIN_WITH_OFFER]);
         }
@@ -211,14 +211,14 @@ fn an_invalid_state_is_left_and_joined_anew_and_three_in_a_row_end_it() {
     let mut bench = Bench::joining();
     let said = bench.reply(200, INVALID_STATE);
     assert!(said[1].starts_with("attempt 1 in 1s: room \"r1\" refuses us: State is invalid!"), "{said:?}");
-    assert_eq!(bench.pass(1_000), ["peer-2 is here, WeOffer"]);
+    assert_eq!(bench.pass(1_000), ["peer-2 is here, WeOfferAhead"]);
     bench.describe("peer-2", SdpType::Offer);
     bench.end_of_candidates("peer-2");
     assert_eq!(bench.reply(200, FIRST).len(), 2);
     assert_eq!(bench.reply(200, INVALID_STATE), ["peer-2 left", LEAVE_FIRST]);
     let said = bench.reply(200, "");
     assert!(said[0].starts_with("attempt 1 in 2s"), "{said:?}");
-    assert_eq!(bench.pass(2_000), ["peer is here, WeOffer"]);
+    assert_eq!(bench.pass(2_000), ["peer is here, WeOfferAhead"]);
     bench.describe("peer", SdpType::Offer);
     bench.end_of_candidates("peer");
     let said = bench.reply(200, INVALID_STATE);
@@ -248,7 +248,7 @@ fn a_server_that_takes_no_offer_with_the_join_gets_it_afterwards() {
         assert_eq!(bench.reply(status, NOT_FOUND), ["join room=r1"]);
         let joined = r#"{"ID":"k3f09zq81mnb5t7a","Servers":[{"url":"stun:a"}]}"#;
         let said = bench.reply(200, joined);
-        assert_eq!(said, ["joined, 1 ICE server(s)", "peer left", "peer-2 is here, WeOffer"]);
+        assert_eq!(said, ["joined, 1 ICE server(s)", "peer left", "peer-2 is here, WeOfferAhead"]);
         bench.describe("peer-2", SdpType::Offer);
         let upload = r#"offer client_id=k3f09zq81mnb5t7a data={"type":"offer","sdp":"v=0\r\n"}"#;
         assert_eq!(bench.end_of_candidates("peer-2"), [upload]);
@@ -264,7 +264,7 @@ fn a_server_that_takes_no_offer_with_the_join_gets_it_afterwards() {
 fn a_server_that_takes_the_offer_nowhere_ends_it() {
     let mut bench = Bench::new(OfferBy::Upload);
     assert_eq!(bench.start(), ["join room=r1"]);
-    assert_eq!(bench.reply(200, FIRST), ["joined, 0 ICE server(s)", "peer is here, WeOffer"]);
+    assert_eq!(bench.reply(200, FIRST), ["joined, 0 ICE server(s)", "peer is here, WeOfferAhead"]);
     bench.describe("peer", SdpType::Offer);
     bench.end_of_candidates("peer");
     assert_eq!(bench.reply(404, NOT_FOUND), ["peer left", LEAVE_FIRST]);
@@ -319,7 +319,7 @@ fn after_a_call_the_room_is_left_and_joined_again() {
     assert_eq!(bench.hang_up("peer"), ["peer left", LEAVE_FIRST]);
     assert_eq!(bench.pass(1_999), NOTHING);
     assert_eq!(bench.pass(1), ["attempt 1 in 1s: the call has ended"], "the reply is not waited for longer");
-    assert_eq!(bench.pass(1_000), ["peer-2 is here, WeOffer"]);
+    assert_eq!(bench.pass(1_000), ["peer-2 is here, WeOfferAhead"]);
 }
 
 #[test]
