@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::codec::{ClientCodec, Next, Output};
+use super::notify_talk::{Role, Talk};
 use super::notify_wire::{Message, Signal};
 use super::{Command, Event, OfferRole, Random, SignalingError, sdp_candidates};
-use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
+use crate::terms::{IceServer, ParticipantId, SdpType, SessionDescription};
 
 /// Our own name, for events only. It sorts before [`PEER`]: we keep our offer when two cross.
 const ME: &str = "gateway";
@@ -42,30 +43,6 @@ const STILLBORN: Duration = Duration::from_secs(3);
 /// Signals that may wait for the configuration.
 const EARLY: usize = 256;
 
-/// Who offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Whoever has no offer waiting for him.
-    #[default]
-    Auto,
-    /// We do.
-    Caller,
-    /// The other side does.
-    Callee,
-}
-
-impl Role {
-    /// Reads `role=`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "caller" => Some(Self::Caller),
-            "callee" => Some(Self::Callee),
-            _ => None,
-        }
-    }
-}
-
 /// A client of a call.
 pub(crate) struct NotifyClient {
     role: Role,
@@ -92,41 +69,6 @@ enum Phase {
     Joined,
     /// The connection is to be closed: whatever still comes is too late.
     Closing,
-}
-
-/// What we and the other side have said on this connection.
-#[derive(Debug)]
-struct Talk {
-    peer: ParticipantId,
-    /// When we offer if the other side does not.
-    offer_at: Option<Instant>,
-    /// The user of the session knows of the other side.
-    told: bool,
-    /// A description of the other side was passed on.
-    met: bool,
-    /// Our offer is not answered yet.
-    offering: bool,
-    /// Until when the answer must have come; nobody may be there to give it before we hear something.
-    answer_by: Option<Instant>,
-    /// The other side's offer crossed ours: its candidates belong to an offer that it takes back.
-    glare: bool,
-    /// The m-sections of the other side.
-    mids: Vec<String>,
-}
-
-impl Talk {
-    fn with(peer: &str) -> Self {
-        Self {
-            peer: ParticipantId::new(peer),
-            offer_at: None,
-            told: false,
-            met: false,
-            offering: false,
-            answer_by: None,
-            glare: false,
-            mids: Vec::new(),
-        }
-    }
 }
 
 impl NotifyClient {
@@ -226,7 +168,7 @@ impl NotifyClient {
                 if self.talk.offering {
                     self.talk.answer_by.get_or_insert(now + ANSWER);
                 }
-                let candidate = candidate.map(|candidate| complete(candidate, &self.talk.mids));
+                let candidate = candidate.map(|candidate| self.talk.complete(candidate));
                 self.tell(Event::Candidate { peer: self.talk.peer.clone(), candidate });
             }
             Signal::Unknown => tracing::debug!("a signal of unknown kind is ignored"),
@@ -314,21 +256,6 @@ impl NotifyClient {
             self.reconnect(server_ends.then_some(delay), error.to_string());
         }
     }
-}
-
-/// Gives a candidate that names its m-line in only one of the two ways the other one too.
-fn complete(mut candidate: IceCandidate, mids: &[String]) -> IceCandidate {
-    match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
-        (None, Some(index)) => {
-            candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
-        }
-        (Some(mid), None) => {
-            let index = mids.iter().position(|known| known == mid);
-            candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
-        }
-        _ => {}
-    }
-    candidate
 }
 
 impl ClientCodec for NotifyClient {

@@ -1,7 +1,7 @@
 //! The notify client against literal frames. The numbers are those of the vectors in the protocol's description.
 
 use super::*;
-use crate::terms::SessionDescription;
+use crate::terms::IceCandidate;
 
 const GET: &str = r#"{"method":"GET","msg_id":1,"resource":"/peerconnection"}"#;
 const SUCCESS: &str = r#"{"code":"success","msg_id":1,"result":{"configuration":{"iceServers":[{"url":"stun:stun.l.google.com:19302"}]}}}"#;

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use url::{Host, Url, form_urlencoded};
 
+use super::CallPolicy;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
-use super::{CallPolicy, notify, simple_voice};
+use super::notify_talk::Role;
+use super::simple_voice_phase::OfferBy;
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
@@ -206,7 +208,7 @@ impl Scheme {
                 Ok((room, shown))
             }
             Self::SimpleVoice => {
-                if let Some(offer) = keys.get("offer").filter(|offer| simple_voice::OfferBy::parse(offer).is_none()) {
+                if let Some(offer) = keys.get("offer").filter(|offer| OfferBy::parse(offer).is_none()) {
                     return Err(RoomUrlError::BadOffer(offer.to_owned()));
                 }
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
@@ -215,7 +217,7 @@ impl Scheme {
                 Ok((room, shown))
             }
             Self::Notify => {
-                if let Some(role) = keys.get("role").filter(|role| notify::Role::parse(role).is_none()) {
+                if let Some(role) = keys.get("role").filter(|role| Role::parse(role).is_none()) {
                     return Err(RoomUrlError::BadRole(role.to_owned()));
                 }
                 let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());

@@ -7,14 +7,18 @@
 //!
 //! [`simple_voice_gathering`]: super::simple_voice_gathering
 
+mod replies;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use self::replies::unexpected;
 use super::simple_voice_gathering::Gathering;
+use super::simple_voice_phase::{OfferBy, Phase, Then};
 use super::simple_voice_wire::{Act, Request, Response, Said};
 use super::transport::http::{HttpCodec, Output};
 use super::{Command, Event, OfferRole, Random, SignalingError};
-use crate::terms::{IceServer, ParticipantId, SdpType, SessionDescription};
+use crate::terms::{ParticipantId, SdpType, SessionDescription};
 
 /// Our own name, for events only.
 const ME: &str = "gateway";
@@ -37,30 +41,6 @@ const DESCRIPTION: Duration = Duration::from_secs(10);
 /// How long the farewell may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// How the offer reaches the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OfferBy {
-    /// With the join, or if the server does not take it there, in a request of its own.
-    #[default]
-    Auto,
-    /// With the join.
-    Join,
-    /// In a request of its own, after the join.
-    Upload,
-}
-
-impl OfferBy {
-    /// Reads `offer=`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "join" => Some(Self::Join),
-            "upload" => Some(Self::Upload),
-            _ => None,
-        }
-    }
-}
-
 /// A client of a room.
 pub(crate) struct SimpleVoiceClient {
     room: String,
@@ -79,53 +59,6 @@ pub(crate) struct SimpleVoiceClient {
     trouble: u32,
     invalid: u32,
     outputs: VecDeque<Output>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Joins anew at this time.
-    Pausing {
-        until: Instant,
-    },
-    /// Our offer is made, for the join or for a request of its own.
-    Offering {
-        upload: bool,
-    },
-    /// The reply to `/join` is awaited, until a certain time if we want to leave.
-    Joining {
-        offered: bool,
-        leave_by: Option<Instant>,
-    },
-    /// The reply to `/offer` is awaited.
-    Uploading,
-    /// The reply to `/get_answer` is awaited, or the time for the next one.
-    Polling {
-        asked: Instant,
-        next: Option<Instant>,
-    },
-    /// Our answer is made.
-    Answering,
-    /// The reply to `/answer` is awaited.
-    Handing,
-    /// The server has no more to do with it.
-    InCall {
-        since: Instant,
-    },
-    /// The reply to `/leave` is awaited.
-    Leaving {
-        until: Instant,
-        then: Then,
-    },
-    Over,
-}
-
-/// What follows when the room was left.
-#[derive(Debug)]
-enum Then {
-    End,
-    Fail(SignalingError),
-    /// Joins anew, after a time, for a reason.
-    Again(Duration, String),
 }
 
 impl SimpleVoiceClient {
@@ -226,91 +159,9 @@ impl SimpleVoiceClient {
         }
     }
 
-    fn on_joined(
-        &mut self,
-        offered: bool,
-        ice_servers: Vec<IceServer>,
-        data: Option<SessionDescription>,
-        now: Instant,
-    ) {
-        self.joined_once = true;
-        self.attempt = 0;
-        self.tell(Event::Joined { me: ParticipantId::new(ME), ice_servers });
-        match data {
-            None if offered && !self.told => self.on_trouble("our connection failed", now),
-            None if offered => self.poll_answer(now),
-            // Gathered anew, with the servers that we know only now.
-            None => self.prepare_offer(true, now),
-            Some(data) => match as_offer(data) {
-                Some(description) => {
-                    self.introduce(OfferRole::WeWait, now);
-                    self.phase = Phase::Answering;
-                    self.tell(Event::Description { peer: self.peer(), description });
-                }
-                None => self.on_invalid("the room holds something that is no offer", now),
-            },
-        }
-    }
-
     fn poll_answer(&mut self, now: Instant) {
         self.phase = Phase::Polling { asked: now, next: None };
         self.ask(Act::GetAnswer, None);
-    }
-
-    fn on_join_reply(&mut self, offered: bool, response: &Response, now: Instant) {
-        match response.said() {
-            Said::Refused { kind, message } if kind == "RoomFull" => {
-                self.leave_and(Then::Again(FULL, format!("room \"{}\" is full: {message}", self.room)), now);
-            }
-            Said::Refused { kind, message } => self.on_invalid(&format!("{message} ({kind})"), now),
-            Said::Joined { id, ice_servers, data } if response.is_success() => {
-                self.id = Some(id);
-                self.on_joined(offered, ice_servers, data, now);
-            }
-            _ if offered && self.offer_by == OfferBy::Auto && matches!(response.status, 400 | 404) => self.join(None),
-            _ if self.joined_once || response.status == 429 => self.on_trouble(&unexpected(response), now),
-            _ => self.leave_and(Then::Fail(not_spoken(response)), now),
-        }
-    }
-
-    fn on_upload_reply(&mut self, response: &Response, now: Instant) {
-        match response.said() {
-            Said::Refused { kind, message } => self.on_invalid(&format!("{message} ({kind})"), now),
-            _ if response.is_success() => self.poll_answer(now),
-            _ if response.status == 404 => self.leave_and(
-                Then::Fail(SignalingError::Refused {
-                    room: self.room.clone(),
-                    code: "HTTP 404".to_owned(),
-                    message: "the server does not say where the offer goes".to_owned(),
-                    advice: "; neither /join nor /offer takes it",
-                }),
-                now,
-            ),
-            _ => self.on_trouble(&unexpected(response), now),
-        }
-    }
-
-    fn on_poll_reply(&mut self, asked: Instant, response: &Response, now: Instant) {
-        match response.said() {
-            Said::Refused { kind, message } => return self.on_invalid(&format!("{message} ({kind})"), now),
-            Said::Data(description) if response.is_success() && description.kind == SdpType::Answer => {
-                self.recover();
-                self.phase = Phase::InCall { since: now };
-                return self.tell(Event::Description { peer: self.peer(), description });
-            }
-            Said::Again if response.is_success() => self.recover(),
-            _ if response.status >= 500 || response.status == 429 => {
-                return self.poll_later(unexpected(response), now);
-            }
-            _ if !response.is_success() => return self.on_invalid(&unexpected(response), now),
-            _ => tracing::debug!("a reply that is no answer is ignored"),
-        }
-        let next = asked + POLL_PACE;
-        if next <= now {
-            self.poll_answer(now);
-        } else {
-            self.phase = Phase::Polling { asked, next: Some(next) };
-        }
     }
 
     /// The server is there and knows us.
@@ -422,23 +273,6 @@ impl SimpleVoiceClient {
         }
         self.leave_and(Then::End, now);
     }
-}
-
-/// The offer of a join's reply. The original's description labels it an answer; it is one when its DTLS role is still open.
-fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
-    let open = description.sdp.lines().any(|line| line.trim_end() == "a=setup:actpass");
-    if description.kind == SdpType::Answer && open {
-        description.kind = SdpType::Offer;
-    }
-    (description.kind == SdpType::Offer).then_some(description)
-}
-
-fn unexpected(response: &Response) -> String {
-    format!("the server answers HTTP {} with something unexpected", response.status)
-}
-
-fn not_spoken(response: &Response) -> SignalingError {
-    SignalingError::NoAnswer { host: "the server".to_owned(), reason: unexpected(response) }
 }
 
 impl HttpCodec for SimpleVoiceClient {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ice_servers;
-use crate::terms::{IceServer, SessionDescription};
+use crate::terms::{IceServer, SdpType, SessionDescription};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +120,18 @@ pub(crate) fn description(data: &Value) -> Option<SessionDescription> {
     }
 }
 
+/// The offer of a join's reply. The original's description labels it an answer; it is one when its DTLS role is still open.
+pub(crate) fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
+    let open = description.sdp.lines().any(|line| line.trim_end() == "a=setup:actpass");
+    if description.kind == SdpType::Answer && open {
+        description.kind = SdpType::Offer;
+    }
+    (description.kind == SdpType::Offer).then_some(description)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::SdpType;
 
     fn said(body: &str) -> Said {
         Response { status: 200, body: body.to_owned() }.said()
