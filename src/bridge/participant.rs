@@ -77,12 +77,13 @@ pub(crate) struct Participant {
 
 impl Participant {
     /// Starts the participant's task in `tasks`. Its reports carry its id and generation: a participant who comes back
-    /// under the same id is somebody new.
+    /// under the same id is somebody new. Where the room cannot renegotiate, a lost connection is not repaired.
     pub(crate) fn start(
         id: ParticipantId,
         generation: u64,
         config: PeerConfig,
         media: (MediaClock, IngestSettings),
+        renegotiates: bool,
         reports: mpsc::Sender<(ParticipantId, u64, Report)>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
@@ -98,7 +99,7 @@ impl Participant {
         });
         let stop = CancellationToken::new();
         let span = tracing::info_span!("participant", %id);
-        let outgoing = Outgoing { id, generation, reports };
+        let outgoing = Outgoing { id, generation, renegotiates, reports };
         let stopped = stop.clone();
         let run = async move {
             let run = run(&outgoing, config, media, messages, state_sender, stopped);
@@ -131,6 +132,7 @@ impl Participant {
 struct Outgoing {
     id: ParticipantId,
     generation: u64,
+    renegotiates: bool,
     reports: mpsc::Sender<(ParticipantId, u64, Report)>,
 }
 

@@ -27,9 +27,12 @@ const EVENTS: usize = 256;
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
-  roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv")]
+  roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
+  roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
+  roomcast bridge 'simplevoice+http://127.0.0.1:8080/sv?room=demo' -o call.mkv")]
 pub(crate) struct Options {
-    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, or with TLS mesh+wss://…, gst+wss://…
+    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, notify+ws://HOST:PORT/call/ID,
+    /// simplevoice+http://HOST:PORT/sv?room=ROOM; with TLS mesh+wss://, gst+wss://, notify+wss://, simplevoice+https://
     /// (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.

@@ -117,7 +117,9 @@ impl Room<'_> {
                 self.me = Some(me.clone());
                 self.tell(PublishEvent::Joined { participant: me }).await;
             }
-            Event::PeerJoined { peer, offer: OfferRole::WeOffer } => self.with_member(peer, Request::Call).await,
+            Event::PeerJoined { peer, offer: OfferRole::WeOffer | OfferRole::WeOfferAhead } => {
+                self.with_member(peer, Request::Call).await;
+            }
             Event::PeerJoined { peer, offer: OfferRole::WeAskThem } => self.ask(Command::Call { peer }).await,
             Event::PeerJoined { peer, offer } => debug!(%peer, ?offer, "waits to be called"),
             Event::Description { peer, description } => {

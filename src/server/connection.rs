@@ -16,6 +16,8 @@ use super::config::Limits;
 pub(crate) enum End {
     /// The other side is gone or has closed.
     Gone,
+    /// The other side has closed and is to get the answer to that.
+    Closing,
     Closed(u16, &'static str),
     /// Takes nothing: what waits for it is not sent any more.
     Evicted,
@@ -72,6 +74,11 @@ async fn farewell<T>(
 ) {
     let (code, reason) = match end {
         End::Gone => return,
+        End::Closing => {
+            // The answer leaves with the next read.
+            while let Some(Ok(_)) = stream.next().await {}
+            return;
+        }
         End::Evicted => (close_code::AGAIN, "too slow"),
         End::Closed(code, reason) => (code, reason),
     };

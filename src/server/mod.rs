@@ -1,10 +1,11 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `gstreamer_peers` those of GStreamer's, `mesh` and
-//! `gstreamer` serve one connection each, `connection` is what these have in common, `http` has the pages and the API, and
-//! `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on what a bridge
-//! has written.
+//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their connections; `gstreamer_peers` and
+//! `gstreamer`, `calls` and `notify` do the same for GStreamer's protocol and for notify, `voice` owns the rooms of Simple
+//! Voice. `connection` is what all WebSockets have in common, `http` has the pages and the API, and `gateway` supervises one
+//! bridge process per watched room. The server never touches media: it only passes on what a bridge has written.
 
+mod calls;
 mod config;
 mod connection;
 mod gateway;
@@ -15,9 +16,12 @@ mod http;
 mod listen;
 mod mesh;
 mod mesh_reply;
+mod notify;
 mod origin;
 mod pace;
 mod rooms;
+mod voice;
+mod voice_rooms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +34,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
+pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig, VoiceLimits};
 pub use gateway::{
     BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
     Viewing, rtp_output,
@@ -46,6 +50,8 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 struct Shared {
     rooms: rooms::Rooms,
     gstreamer: gstreamer_peers::Peers,
+    calls: calls::Calls,
+    voice: voice::Voice,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -99,6 +105,8 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
     let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
+    let (calls, call_owner) = calls::Calls::new(&config.limits);
+    let (voice, voice_owner) = voice::Voice::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -112,6 +120,8 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let shared = Shared {
         rooms,
         gstreamer,
+        calls,
+        voice,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -125,6 +135,8 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let mut owners = JoinSet::new();
     owners.spawn(room_owner);
     owners.spawn(peer_owner);
+    owners.spawn(call_owner);
+    owners.spawn(voice_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
         owners.shutdown().await;

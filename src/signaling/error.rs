@@ -44,6 +44,14 @@ pub enum SignalingError {
         /// The HTTP status.
         status: u16,
     },
+    /// HTTP 400 with the words of a notify server whose call has its two sides.
+    #[error("{host} lets nobody more into this call ({reason})")]
+    Full {
+        /// `host:port`.
+        host: String,
+        /// The server's words.
+        reason: String,
+    },
     /// The room's server answered the join with an error.
     #[error("room \"{room}\" refuses us: {message} ({code}){advice}")]
     Refused {

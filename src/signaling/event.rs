@@ -62,6 +62,8 @@ pub enum Event {
 pub enum OfferRole {
     /// We offer, now.
     WeOffer,
+    /// We offer, now, to whoever comes: nobody may be there before a description arrives.
+    WeOfferAhead,
     /// The participant offers, if anybody does.
     WeWait,
     /// We ask the participant to offer, with [`Command::Call`].

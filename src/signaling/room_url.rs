@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
 use super::CallPolicy;
 use super::gstreamer_wire::is_word;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use super::notify_talk::Role;
+use super::simple_voice_phase::OfferBy;
 use super::{gstreamer_url, mesh_order};
 use crate::terms::ParticipantId;
 
@@ -22,6 +24,10 @@ pub enum Scheme {
     Mesh,
     /// Rooms and calls of GStreamer's `simple_server` (`gst+ws`, `gst+wss`).
     GStreamer,
+    /// Two parties who share a path of rtclite's relay (`notify+ws`, `notify+wss`).
+    Notify,
+    /// Calls of two that are set up over HTTP (`simplevoice+http`, `simplevoice+https`).
+    SimpleVoice,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -30,6 +36,10 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("mesh+wss", "wss", Scheme::Mesh),
     ("gst+ws", "ws", Scheme::GStreamer),
     ("gst+wss", "wss", Scheme::GStreamer),
+    ("notify+ws", "ws", Scheme::Notify),
+    ("notify+wss", "wss", Scheme::Notify),
+    ("simplevoice+http", "http", Scheme::SimpleVoice),
+    ("simplevoice+https", "https", Scheme::SimpleVoice),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
@@ -94,6 +104,18 @@ pub enum RoomUrlError {
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
+    /// A notify URL without an id in its path.
+    #[error("the room URL \"{0}\" names no call; write it like notify+ws://127.0.0.1:8080/call/1234")]
+    MissingCall(String),
+    /// An unknown value of `role=`.
+    #[error("bad role={0:?}; it is auto (offer when no offer waits), caller (offer) or callee (wait for an offer)")]
+    BadRole(String),
+    /// A room name that Simple Voice servers may not take.
+    #[error("bad room name {0:?}; in this protocol it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
+    BadVoiceRoom(String),
+    /// An unknown value of `offer=`.
+    #[error("bad offer={0:?}; it is join (sent with the join), upload (sent after it) or auto (whichever works)")]
+    BadOffer(String),
 }
 
 fn known_schemes() -> String {
@@ -166,14 +188,16 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
-        if theirs.is_empty() {
-            dial.set_query(None);
-        } else {
-            dial.query_pairs_mut().clear().extend_pairs(theirs);
-        }
-        let mut keys: Keys = ours.into_iter().collect();
+        let ours = |key: &str| OUR_KEYS.contains(&key);
+        let mut keys: Keys = dial.query_pairs().into_owned().filter(|(key, _)| ours(key)).collect();
+        // The others stay as they are written: to some servers the text of the query is a part of the room's name.
+        let theirs = dial
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| ours(&key)));
+        let theirs = theirs.collect::<Vec<_>>().join("&");
+        dial.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
         if let Some(value) = keys.get("insecure").filter(|value| *value != "1" || !matches!(transport, "wss" | "https"))
         {
             return Err(RoomUrlError::BadInsecure(value.clone()));
@@ -191,6 +215,11 @@ impl FromStr for RoomUrl {
 }
 
 impl Scheme {
+    /// Whether a call can be negotiated anew, to find another path for its media for example.
+    pub fn renegotiates(self) -> bool {
+        self != Self::SimpleVoice
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
@@ -204,13 +233,31 @@ impl Scheme {
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
+            Self::SimpleVoice => {
+                if let Some(offer) = keys.get("offer").filter(|offer| OfferBy::parse(offer).is_none()) {
+                    return Err(RoomUrlError::BadOffer(offer.to_owned()));
+                }
+                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+                let room = valid_id(room).ok_or_else(|| RoomUrlError::BadVoiceRoom(room.to_owned()))?.to_owned();
+                shown.query_pairs_mut().append_pair("room", &room);
+                Ok((room, shown))
+            }
+            Self::Notify => {
+                if let Some(role) = keys.get("role").filter(|role| Role::parse(role).is_none()) {
+                    return Err(RoomUrlError::BadRole(role.to_owned()));
+                }
+                let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
+                Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
+            }
         }
     }
 
     /// Reads our own id.
     fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
         match self {
-            Self::Mesh => valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())),
+            Self::Mesh | Self::Notify | Self::SimpleVoice => {
+                valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
+            }
             Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
         }
     }
@@ -221,6 +268,8 @@ impl Scheme {
             Self::Mesh => mesh_order::polite(me, peer),
             // The others ignore a colliding offer.
             Self::GStreamer => true,
+            // The codec keeps our offer and ignores theirs; with Simple Voice no two can cross.
+            Self::Notify | Self::SimpleVoice => false,
         }
     }
 }
@@ -242,6 +291,10 @@ mod tests {
         for (text, dial, room, shown) in [
             ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
+            ("notify+ws://h:8080/call/1234", "ws://h:8080/call/1234", "1234", "notify+ws://h:8080/call/1234"),
+            ("notify+wss://h/x?role=caller&a=b%20c&d", "wss://h/x?a=b%20c&d", "x", "notify+wss://h/x"),
+            ("simplevoice+http://h/sv/?room=r&offer=join", "http://h/sv/", "r", "simplevoice+http://h/sv/?room=r"),
+            ("simplevoice+https://h?room=r", "https://h/", "r", "simplevoice+https://h/?room=r"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -271,6 +324,11 @@ mod tests {
             ("mesh+ws://h/ws?room=", "bad room name"),
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
+            ("simplevoice+http://h/sv", "names no room; add ?room=NAME"),
+            ("simplevoice+http://h/sv?room=a%20b", "bad room name \"a b\"; in this protocol"),
+            ("simplevoice+http://h/sv?room=a&offer=never", "bad offer=\"never\"; it is join"),
+            ("notify+ws://h/?role=caller", "names no call; write it like notify+ws://"),
+            ("notify+ws://h/call/1?role=boss", "bad role=\"boss\"; it is auto"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();

@@ -14,6 +14,27 @@ pub(crate) fn insert(sdp: &mut String, candidate: &IceCandidate) -> bool {
     true
 }
 
+/// Adds candidates and their end to a description that is to stand for itself: no candidate will follow it (RFC 8840,
+/// section 8.2). What the description has already is not repeated.
+pub(crate) fn insert_all(sdp: &mut String, candidates: &[IceCandidate]) {
+    for candidate in candidates {
+        let known = sdp.lines().any(|line| line.strip_prefix("a=") == Some(candidate.candidate.trim()));
+        if !known && !insert(sdp, candidate) {
+            tracing::debug!("a candidate belongs to no section of its description");
+        }
+    }
+    const END: &str = "a=end-of-candidates";
+    if sdp.lines().any(|line| line == END) {
+        return;
+    }
+    for index in (0..mids(sdp).len()).rev() {
+        let place = IceCandidate { sdp_m_line_index: u16::try_from(index).ok(), ..IceCandidate::default() };
+        if let Some(end) = section_end(sdp, &place) {
+            sdp.insert_str(end, &format!("{END}\r\n"));
+        }
+    }
+}
+
 /// Where the candidate's m-section ends, as an offset in bytes.
 fn section_end(sdp: &str, candidate: &IceCandidate) -> Option<usize> {
     let starts: Vec<usize> = line_starts(sdp).filter(|&at| sdp[at..].starts_with("m=")).collect();
@@ -118,6 +139,20 @@ mod tests {
         evil.candidate = "candidate:1\r\na=setup:active".into();
         assert!(!insert(&mut sdp, &evil));
         assert_eq!(sdp, SDP);
+    }
+
+    #[test]
+    fn a_complete_description_has_every_candidate_once_and_says_that_there_are_no_more() {
+        const LINES: &str = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\na=end-of-candidates\r\n";
+        let mut sdp = SDP.to_owned();
+        insert_all(&mut sdp, &[candidate(Some("a0"), None), candidate(Some("a0"), None), candidate(Some("x"), None)]);
+        let expected = SDP.replace("m=video", &format!("{LINES}m=video")) + "a=end-of-candidates\r\n";
+        assert_eq!(sdp, expected);
+        insert_all(&mut sdp, &[]);
+        assert_eq!(sdp, expected, "nothing twice");
+        let mut nonsense = "nonsense".to_owned();
+        insert_all(&mut nonsense, &[candidate(None, Some(0))]);
+        assert_eq!(nonsense, "nonsense");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) use players::{
 pub(crate) use ports::{even_rtp_ports, free_tcp_port};
 pub(crate) use process::Running;
 pub(crate) use roomcast::{Roomcast, probe};
-pub(crate) use scene::{Scene, Wall, assert_flawless, assert_whole, time_of};
+pub(crate) use scene::{Scene, Wall, assert_decodes, assert_flawless, assert_whole, time_of};
 
 /// Browsers need the whole machine to keep real time: tests of one binary that use them hold this while they run.
 pub(crate) async fn one_at_a_time() -> tokio::sync::MutexGuard<'static, ()> {

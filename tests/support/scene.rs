@@ -131,6 +131,20 @@ pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     report
 }
 
+/// Asserts that a recording has so many seconds of sound and of picture without a decode error. For tests about rooms:
+/// whether anything is missing is asked by those about outputs, which have the machine to themselves.
+pub(crate) async fn assert_decodes(path: &str, seconds: f64) {
+    let report = probe(path, &[]).await;
+    assert_eq!(report["problems"], serde_json::json!([]), "{path}: {report:#}");
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    for kind in ["audio", "video"] {
+        let stream = streams.iter().find(|stream| stream["kind"] == kind);
+        let stream = stream.unwrap_or_else(|| panic!("{path} has no {kind}: {report:#}"));
+        assert_eq!(stream["decode_errors"], 0, "{path}: {report:#}");
+        assert!(stream["duration"].as_f64() >= Some(seconds), "{path}: {report:#}");
+    }
+}
+
 /// How many seconds of sound a stopped bridge says that it could not encode in time.
 fn sound_lost_by_the_mix(bridge: &Roomcast) -> f64 {
     summary(bridge)["sound_lost"].as_f64().expect("seconds of lost sound")

@@ -34,7 +34,7 @@ impl Room {
         let fps = frames.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
         let snapshot = Snapshot {
             uptime: started.elapsed().as_secs_f64(),
-            participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
+            participants: self.seats.values().filter(|seat| seat.taken).map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
             sound_lost: self.mix.sound_lost(),

@@ -5,6 +5,7 @@ mod health;
 mod live;
 mod pages;
 mod socket;
+mod voice;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -27,6 +28,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/gst", any(socket::gstreamer))
         .route("/gst/", any(socket::gstreamer))
         .route("/gst/{*anything}", any(socket::gstreamer))
+        .route("/call/{id}", any(socket::notify))
+        .route("/sv/{act}", any(voice::voice))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))

@@ -34,6 +34,18 @@ impl Dial {
         Self { url, host, origin, any_certificate: room.accepts_any_certificate() }
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.url.scheme() == "wss"
+    }
+
+    /// Where to connect to.
+    pub(crate) fn address(&self) -> (String, u16) {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        // A name, or an IPv6 address without its brackets.
+        let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        (host.to_owned(), port)
+    }
+
     /// `host:port`, as people write it.
     pub(crate) fn host(&self) -> &str {
         &self.host
@@ -62,7 +74,7 @@ impl Dial {
 }
 
 /// rustls needs to be told once per process which cryptography it uses.
-fn install_crypto() {
+pub(crate) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -71,9 +83,13 @@ fn install_crypto() {
     });
 }
 
-pub(crate) fn dial_error(dial: &Dial, error: Error) -> SignalingError {
+/// What a failed dial means; `status_line` is the server's first line, where it could be read.
+pub(crate) fn dial_error(dial: &Dial, status_line: Option<&str>, error: Error) -> SignalingError {
     let host = dial.host.clone();
     match error {
+        Error::Http(response) if is_full(&response, status_line) => {
+            SignalingError::Full { host, reason: "HTTP 400 Space Full".to_owned() }
+        }
         Error::Http(response) if response.status() == tungstenite::http::StatusCode::FORBIDDEN => {
             SignalingError::OriginRefused { host, origin: dial.origin.clone() }
         }
@@ -90,4 +106,14 @@ pub(crate) fn dial_error(dial: &Dial, error: Error) -> SignalingError {
         Error::Io(error) => SignalingError::Unreachable { host, reason: error.to_string() },
         other => SignalingError::NoAnswer { host, reason: other.to_string() },
     }
+}
+
+/// Whether an answer is the "Space Full" of a notify server. It is told from other faults by the reason phrase; inside
+/// TLS, which hides that from us, by its empty body.
+fn is_full(response: &tungstenite::http::Response<Option<Vec<u8>>>, status_line: Option<&str>) -> bool {
+    response.status() == tungstenite::http::StatusCode::BAD_REQUEST
+        && match status_line {
+            Some(line) => line.contains("Space Full"),
+            None => response.body().as_deref().unwrap_or_default().is_empty(),
+        }
 }

@@ -2,4 +2,6 @@
 
 mod any_certificate;
 mod dial_error;
+pub(crate) mod http;
+mod status_line;
 pub(crate) mod websocket;
