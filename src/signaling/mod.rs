@@ -14,8 +14,12 @@ mod mesh_members;
 mod mesh_order;
 mod mesh_outgoing;
 pub(crate) mod mesh_wire;
+mod rmc;
+mod rmc_peers;
+mod rmc_wire;
 mod room_url;
 mod sdp_candidates;
+mod socketio;
 mod transport;
 
 use rand::RngExt as _;
@@ -67,16 +71,20 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     let (events_in, events) = mpsc::channel(EVENTS);
     let (commands, commands_out) = mpsc::channel(COMMANDS);
     let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
-    let prefix = options.id_prefix.unwrap_or(GATEWAY_ID_PREFIX);
-    let codec = match url.scheme() {
-        Scheme::Mesh => mesh::MeshClient::new(
-            url.room(),
-            url.id().cloned(),
-            options.call.or(url.call()).unwrap_or_default(),
-            Box::new(move || prefix.to_owned() + &random_hex()),
-        ),
+    let call = options.call.or(url.call()).unwrap_or_default();
+    let prefix = options.id_prefix;
+    let driver = match url.scheme() {
+        Scheme::Mesh => {
+            let new_id = move || prefix.unwrap_or(GATEWAY_ID_PREFIX).to_owned() + &random_hex();
+            let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), call, Box::new(new_id));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Rmc => {
+            let manner = rmc::Manner { opens: url.key("open") != Some("no"), sends: options.sends };
+            let codec = rmc::RmcClient::new(&url, manner, Box::new(move || rmc::user_id(prefix, &random_hex())));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
     };
-    let driver = tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel));
     Session { events, commands, driver }
 }
 

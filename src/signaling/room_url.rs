@@ -18,14 +18,21 @@ const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "o
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// RTCMultiConnection on Socket.IO (`rmc+http`, `rmc+https`).
+    Rmc,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[
+    ("mesh+ws", "ws", Scheme::Mesh),
+    ("mesh+wss", "wss", Scheme::Mesh),
+    ("rmc+http", "ws", Scheme::Rmc),
+    ("rmc+https", "wss", Scheme::Rmc),
+];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RoomUrl {
     scheme: Scheme,
     prefix: &'static str,
@@ -69,6 +76,9 @@ pub enum RoomUrlError {
     /// An impossible id.
     #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
     BadId(String),
+    /// An unknown value of `open=`.
+    #[error("bad open={0:?}; it is no (wait until somebody opens the room) or yes (open it)")]
+    BadOpen(String),
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
@@ -139,8 +149,7 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
+        let (ours, theirs): (Vec<_>, Vec<_>) = dial.query_pairs().into_owned().partition(|(key, _)| scheme.takes(key));
         if theirs.is_empty() {
             dial.set_query(None);
         } else {
@@ -163,6 +172,15 @@ impl FromStr for RoomUrl {
 }
 
 impl Scheme {
+    /// Whether a query key is ours in this protocol.
+    fn takes(self, key: &str) -> bool {
+        let more: &[&str] = match self {
+            Self::Mesh => &[],
+            Self::Rmc => &["password"],
+        };
+        OUR_KEYS.contains(&key) || more.contains(&key)
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
@@ -175,7 +193,26 @@ impl Scheme {
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
+            Self::Rmc => {
+                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+                let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
+                if let Some(other) = keys.get("open").filter(|open| !["yes", "no"].contains(&open.as_str())) {
+                    return Err(RoomUrlError::BadOpen(other.to_owned()));
+                }
+                shown.query_pairs_mut().append_pair("room", &room);
+                // The engine has its own path below that of the page.
+                let path = format!("{}/socket.io/", dial.path().trim_end_matches('/'));
+                dial.set_path(&path);
+                Ok((room, shown))
+            }
         }
+    }
+}
+
+/// As it is shown to people: a password among the keys must not get into a log.
+impl fmt::Debug for RoomUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomUrl({self})")
     }
 }
 
@@ -203,6 +240,13 @@ mod tests {
                 "é",
                 "mesh+ws://[::1]:1/?room=%C3%A9",
             ),
+            ("rmc+http://h:9001/?room=a b", "ws://h:9001/socket.io/", "a b", "rmc+http://h:9001/?room=a+b"),
+            (
+                "rmc+https://h/app?token=s&room=a&password=hush&open=no",
+                "wss://h/app/socket.io/?token=s",
+                "a",
+                "rmc+https://h/app?room=a",
+            ),
         ] {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
@@ -224,10 +268,21 @@ mod tests {
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
+            ("rmc+http://h/", "names no room; add ?room=NAME"),
+            ("rmc+http://h/?room=a&open=maybe", "bad open=\"maybe\"; it is no"),
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();
             assert!(error.contains(fault), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_never_shown_and_never_dialed() {
+        let url: RoomUrl = "rmc+http://h/?room=a&password=hush".parse().unwrap();
+        assert_eq!(url.key("password"), Some("hush"));
+        assert!(!format!("{url} {url:?} {}", url.dial()).contains("hush"));
+        let mesh: RoomUrl = "mesh+ws://h/ws?room=a&password=theirs".parse().unwrap();
+        assert_eq!(mesh.dial().as_str(), "ws://h/ws?password=theirs", "other protocols know no such key");
     }
 
     #[test]

@@ -46,6 +46,20 @@ pub(crate) fn mids(sdp: &str) -> Vec<String> {
     mids
 }
 
+/// Gives a candidate that names its m-section in only one of the two ways the other one too.
+pub(crate) fn complete(mids: &[String], candidate: &mut IceCandidate) {
+    match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+        (None, Some(index)) => {
+            candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
+        }
+        (Some(mid), None) => {
+            let index = mids.iter().position(|known| known == mid);
+            candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
+        }
+        _ => {}
+    }
+}
+
 /// The first ICE user name fragment: it changes with each ICE generation (RFC 8445, section 9).
 pub(crate) fn ice_ufrag(sdp: &str) -> Option<&str> {
     sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).map(str::trim)

@@ -36,6 +36,11 @@ impl Dial {
         &self.host
     }
 
+    /// The address, for what a codec adds to it.
+    pub(crate) fn url_mut(&mut self) -> &mut Url {
+        &mut self.url
+    }
+
     pub(crate) fn request(&self) -> Result<Request, SignalingError> {
         install_crypto();
         let unreachable = |reason: String| SignalingError::Unreachable { host: self.host.clone(), reason };
