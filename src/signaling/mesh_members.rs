@@ -122,11 +122,8 @@ impl Members {
     }
 
     /// Gives a candidate that names its m-line in only one of the two ways the other one too.
-    pub(crate) fn complete(&self, id: &ParticipantId, mut candidate: IceCandidate) -> IceCandidate {
-        if let Some(peer) = self.peers.get(id) {
-            sdp_candidates::complete(&peer.mids, &mut candidate);
-        }
-        candidate
+    pub(crate) fn complete(&self, id: &ParticipantId, candidate: IceCandidate) -> IceCandidate {
+        sdp_candidates::complete(self.peers.get(id).map_or(&[], |peer| &peer.mids), candidate)
     }
 
     /// The call with a peer ends, by either side. False if there was none.

@@ -9,6 +9,9 @@
 mod codec;
 mod error;
 mod event;
+mod gstrs;
+mod gstrs_sessions;
+pub(crate) mod gstrs_wire;
 mod mesh;
 mod mesh_members;
 mod mesh_order;
@@ -82,6 +85,10 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
         Scheme::Rmc => {
             let manner = rmc::Manner { opens: url.key("open") != Some("no"), sends: options.sends };
             let codec = rmc::RmcClient::new(&url, manner, Box::new(move || rmc::user_id(prefix, &random_hex())));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Gstrs => {
+            let codec = gstrs::GstrsClient::new(&url, options.sends);
             tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
         }
     };

@@ -223,10 +223,7 @@ impl Peer {
     }
 
     fn candidate(&self, id: &ParticipantId, candidate: Option<IceCandidate>) -> Event {
-        let candidate = candidate.map(|mut candidate| {
-            sdp_candidates::complete(&self.call.mids, &mut candidate);
-            candidate
-        });
+        let candidate = candidate.map(|candidate| sdp_candidates::complete(&self.call.mids, candidate));
         Event::Candidate { peer: id.clone(), candidate }
     }
 }

@@ -20,6 +20,8 @@ pub enum Scheme {
     Mesh,
     /// RTCMultiConnection on Socket.IO (`rmc+http`, `rmc+https`).
     Rmc,
+    /// The signalling of gst-plugins-rs' webrtcsink (`gstrs+ws`, `gstrs+wss`).
+    Gstrs,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -28,6 +30,8 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("mesh+wss", "wss", Scheme::Mesh),
     ("rmc+http", "ws", Scheme::Rmc),
     ("rmc+https", "wss", Scheme::Rmc),
+    ("gstrs+ws", "ws", Scheme::Gstrs),
+    ("gstrs+wss", "wss", Scheme::Gstrs),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
@@ -76,6 +80,11 @@ pub enum RoomUrlError {
     /// An impossible id.
     #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
     BadId(String),
+    /// A room where there are none.
+    #[error(
+        "\"{0}\" asks for a room, but this protocol has none: a server is one; producer=NAME picks one of its producers"
+    )]
+    NoRooms(String),
     /// An unknown value of `open=`.
     #[error("bad open={0:?}; it is no (wait until somebody opens the room) or yes (open it)")]
     BadOpen(String),
@@ -177,6 +186,7 @@ impl Scheme {
         let more: &[&str] = match self {
             Self::Mesh => &[],
             Self::Rmc => &["password"],
+            Self::Gstrs => &["producer"],
         };
         OUR_KEYS.contains(&key) || more.contains(&key)
     }
@@ -203,6 +213,20 @@ impl Scheme {
                 // The engine has its own path below that of the page.
                 let path = format!("{}/socket.io/", dial.path().trim_end_matches('/'));
                 dial.set_path(&path);
+                Ok((room, shown))
+            }
+            // The room is the server, or what its path names.
+            Self::Gstrs => {
+                if keys.contains_key("room") {
+                    return Err(RoomUrlError::NoRooms(text.to_owned()));
+                }
+                let path = dial.path().trim_matches('/');
+                let place = path.rsplit('/').next().filter(|segment| !segment.is_empty());
+                let room = place.or(dial.host_str()).unwrap_or_default();
+                let room = valid_room(room).unwrap_or("producers").to_owned();
+                if let Some(producer) = keys.get("producer") {
+                    shown.query_pairs_mut().append_pair("producer", producer);
+                }
                 Ok((room, shown))
             }
         }
@@ -247,6 +271,13 @@ mod tests {
                 "a",
                 "rmc+https://h/app?room=a",
             ),
+            ("gstrs+ws://h:8443", "ws://h:8443/", "h", "gstrs+ws://h:8443/"),
+            (
+                "gstrs+wss://h/gstrs/hall?producer=cam 1&token=s",
+                "wss://h/gstrs/hall?token=s",
+                "hall",
+                "gstrs+wss://h/gstrs/hall?producer=cam+1",
+            ),
         ] {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
@@ -268,6 +299,7 @@ mod tests {
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
+            ("gstrs+ws://h/?room=a", "this protocol has none: a server is one; producer=NAME"),
             ("rmc+http://h/", "names no room; add ?room=NAME"),
             ("rmc+http://h/?room=a&open=maybe", "bad open=\"maybe\"; it is no"),
         ] {

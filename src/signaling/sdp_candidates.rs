@@ -47,7 +47,7 @@ pub(crate) fn mids(sdp: &str) -> Vec<String> {
 }
 
 /// Gives a candidate that names its m-section in only one of the two ways the other one too.
-pub(crate) fn complete(mids: &[String], candidate: &mut IceCandidate) {
+pub(crate) fn complete(mids: &[String], mut candidate: IceCandidate) -> IceCandidate {
     match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
         (None, Some(index)) => {
             candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
@@ -58,6 +58,7 @@ pub(crate) fn complete(mids: &[String], candidate: &mut IceCandidate) {
         }
         _ => {}
     }
+    candidate
 }
 
 /// The first ICE user name fragment: it changes with each ICE generation (RFC 8445, section 9).
