@@ -21,7 +21,7 @@ use crate::signaling::mesh_wire::{Kind, Message, valid_id, valid_room};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// The other side is gone or has closed.
     Gone,
     Closed(u16, &'static str),
@@ -58,7 +58,11 @@ pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, 
     }
 }
 
-async fn write(sink: &mut SplitSink<WebSocket, Frame>, frames: &mut mpsc::Receiver<Utf8Bytes>, limits: &Limits) -> End {
+pub(super) async fn write(
+    sink: &mut SplitSink<WebSocket, Frame>,
+    frames: &mut mpsc::Receiver<Utf8Bytes>,
+    limits: &Limits,
+) -> End {
     let mut ping = interval_at(Instant::now() + limits.ping, limits.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -75,7 +79,7 @@ async fn write(sink: &mut SplitSink<WebSocket, Frame>, frames: &mut mpsc::Receiv
     }
 }
 
-async fn say_goodbye(
+pub(super) async fn say_goodbye(
     mut sink: SplitSink<WebSocket, Frame>,
     mut stream: SplitStream<WebSocket>,
     mut frames: mpsc::Receiver<Utf8Bytes>,
@@ -249,9 +253,9 @@ impl Reader {
     }
 }
 
-const TOO_BIG: End = End::Closed(close_code::SIZE, "message too big");
+pub(super) const TOO_BIG: End = End::Closed(close_code::SIZE, "message too big");
 
-fn end_of_error(error: &axum::Error) -> End {
+pub(super) fn end_of_error(error: &axum::Error) -> End {
     use tokio_tungstenite::tungstenite::Error;
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
     match source {

@@ -1,11 +1,15 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `http` has the pages and the
+//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `gstrs*` the
+//! same for gst-plugins-rs' producers and consumers, `http` has the pages and the
 //! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
 //! what a bridge has written.
 
 mod config;
 mod gateway;
+mod gstrs;
+mod gstrs_space;
+mod gstrs_spaces;
 mod http;
 mod listen;
 mod mesh;
@@ -40,6 +44,7 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Shared {
     rooms: rooms::Rooms,
+    spaces: gstrs_spaces::Spaces,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -92,6 +97,7 @@ impl Server {
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
+    let (spaces, space_owner) = gstrs_spaces::Spaces::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -104,6 +110,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let shared = Shared {
         rooms,
+        spaces,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -114,10 +121,12 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let (addr, shown) = (listening.addr, listening.base_url());
     let router = http::router(shared.clone());
-    let owner = tokio::spawn(room_owner);
+    let mut owners = JoinSet::new();
+    owners.spawn(room_owner);
+    owners.spawn(space_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
-        owner.abort();
+        owners.shutdown().await;
     });
     Ok(Server { addr, shown, gateway, task })
 }

@@ -24,6 +24,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
+        .route("/gstrs", any(socket::gstrs))
+        .route("/gstrs/{name}", any(socket::gstrs))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
