@@ -21,7 +21,7 @@ pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc};
 pub(crate) use mesh_member::MeshMember;
-pub(crate) use originals::{RmcServer, library};
+pub(crate) use originals::{RmcServer, assert_shows_flash_and_beep, library};
 pub(crate) use players::{Reading, count_error_lines, picture_at, read_with_ffmpeg, stream_summary};
 pub(crate) use ports::{even_rtp_ports, free_tcp_port};
 pub(crate) use process::Running;

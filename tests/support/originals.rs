@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::process::{Running, piped};
+use super::roomcast::probe;
 
 /// A file of an installed package.
 fn installed(file: &str) -> PathBuf {
@@ -21,6 +22,18 @@ fn installed(file: &str) -> PathBuf {
 /// The text of a library, for `BrowserOptions::before_load`.
 pub(crate) fn library(file: &str) -> String {
     std::fs::read_to_string(installed(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Asserts that a recording decodes, and that a page of [`super::flash_and_beep_js`] was in it for seconds. Whether each output
+/// is without a gap is the matter of other tests.
+pub(crate) async fn assert_shows_flash_and_beep(recording: &str) {
+    let report = probe(recording, &[]).await;
+    assert_eq!(report["problems"], serde_json::json!([]), "{report:#}");
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    assert_eq!(streams.len(), 2, "{report:#}");
+    assert!(streams.iter().all(|stream| stream["decode_errors"] == 0), "{report:#}");
+    // Once a second in at least ten seconds; a busy machine loses some.
+    assert!(report["skew"]["count"].as_u64().unwrap_or(0) >= 4, "{report:#}");
 }
 
 /// The original RTCMultiConnection server. Dropping it kills it, as a crash would.
