@@ -66,7 +66,7 @@ async fn produce(page: &Browser, url: &str) -> String {
 
 /// The original server on a port of loopback, for as long as the set is kept.
 async fn original(port: u16) -> JoinSet<()> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap_or_else(|error| panic!("port {port}: {error}"));
     let mut server = Server::spawn(Handler::new);
     let mut accepting = JoinSet::new();
     accepting.spawn(async move {

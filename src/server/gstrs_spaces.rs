@@ -283,4 +283,59 @@ mod tests {
         assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
         assert!(id[14..].starts_with('4') && id[19..].starts_with(['8', '9', 'a', 'b']), "{id}");
     }
+
+    fn seat(queue: usize) -> (Seat, mpsc::Receiver<Utf8Bytes>) {
+        let (outbox, frames) = mpsc::channel(queue);
+        (Seat { outbox, evicted: CancellationToken::new() }, frames)
+    }
+
+    fn status(roles: &str, number: usize) -> FromClient {
+        let text = format!(r#"{{"type":"setPeerStatus","roles":[{roles}],"meta":{number}}}"#);
+        gstrs_wire::parse(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_evicted_and_the_others_hear_everything_in_order() {
+        let (spaces, owner) = Spaces::new(&Limits { send_timeout: Duration::from_millis(200), ..Limits::default() });
+        let owner = tokio::spawn(owner);
+        let ((slow, _unread), (good, mut frames), (busy, _taken)) = (seat(1), seat(1), seat(1000));
+        let mut places = Vec::new();
+        for seat in [&slow, &good, &busy] {
+            places.push(spaces.enter("s".into(), seat.clone()).await.unwrap());
+        }
+        for place in &places[..2] {
+            spaces.say(place, status(r#""listener""#, 0)).await;
+        }
+        for number in 1..=50 {
+            spaces.say(&places[2], status(r#""producer""#, number)).await;
+        }
+        let mut metas = Vec::new();
+        while metas.last() != Some(&50) {
+            let frame = tokio::time::timeout(Duration::from_secs(20), frames.recv()).await.unwrap().unwrap();
+            let message: serde_json::Value = serde_json::from_str(&frame).unwrap();
+            if message["peerId"] == places[2].id() {
+                metas.push(message["meta"].as_u64().unwrap());
+            }
+        }
+        assert_eq!(metas, (1..=50).collect::<Vec<_>>());
+        tokio::time::timeout(Duration::from_secs(20), slow.evicted.cancelled()).await.expect("the eviction");
+        assert!(!good.evicted.is_cancelled());
+        for place in places {
+            spaces.leave(place).await;
+        }
+        drop(spaces);
+        owner.await.expect("the owner ends with the last way to it");
+    }
+
+    #[tokio::test]
+    async fn spaces_and_places_are_counted_and_freed() {
+        let (spaces, owner) = Spaces::new(&Limits { rooms: 1, members: 1, ..Limits::default() });
+        tokio::spawn(owner);
+        let (seat, _frames) = seat(10);
+        let place = spaces.enter("a".into(), seat.clone()).await.unwrap();
+        assert_eq!(spaces.enter("a".into(), seat.clone()).await.unwrap_err(), NoPlace::SpaceFull);
+        assert_eq!(spaces.enter("b".into(), seat.clone()).await.unwrap_err(), NoPlace::TooManySpaces);
+        spaces.leave(place).await;
+        spaces.enter("b".into(), seat).await.unwrap();
+    }
 }

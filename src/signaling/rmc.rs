@@ -1,18 +1,18 @@
 //! RTCMultiConnection's client side: a pure state machine that a transport drives.
 //!
 //! It opens the engine ([`super::socketio`]), finds, joins or opens the room, asks those who are in it for offers, and offers
-//! to those who come later. How the calls stand is in [`super::rmc_peers`], the messages are in [`super::rmc_wire`].
+//! to those who come later. Getting into the room is in `rmc_entry`, how the calls stand in [`super::rmc_peers`]; the messages
+//! are in [`super::rmc_wire`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
 use super::codec::{ClientCodec, Next, Output};
 use super::rmc_peers::Peers;
-use super::rmc_wire::{self, CUSTOM_MESSAGE, Envelope, Heard, MESSAGE, RoomRequest, Said, True};
+use super::rmc_wire::{self, CUSTOM_MESSAGE, Envelope, Heard, MESSAGE, Said, True};
 use super::socketio::{self, Packet};
 use super::{Command, Event, IdSource, RoomUrl, SignalingError};
 use crate::terms::{ParticipantId, SdpType};
@@ -23,15 +23,8 @@ pub(crate) const GATEWAY: &str = "zzzgw";
 const NUMBER: u64 = 0;
 /// How long the server may take to answer anything.
 const REPLY: Duration = Duration::from_secs(10);
-/// How long those in the room may take to offer before they are asked once more.
-const OFFER: Duration = Duration::from_secs(15);
-/// How often we look for a room that we must not open ourselves.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long a room that was opened or closed under our hands is left alone.
-const SETTLE: Duration = Duration::from_secs(1);
-/// The first wait for a place in a full room; it doubles up to the last.
+/// The first wait for a place in a full room; each further one is twice as long.
 const FULL_FIRST: Duration = Duration::from_secs(5);
-const FULL_LAST: Duration = Duration::from_secs(60);
 
 /// How to be in a room, beyond its name.
 #[derive(Clone, Debug)]
@@ -58,6 +51,8 @@ pub(crate) struct RmcClient {
     new_id: IdSource,
     phase: Phase,
     joined_once: bool,
+    /// Somebody who reads the log knows that we wait for the room.
+    waiting_told: bool,
     full_wait: Duration,
     /// When those in the room are asked once more to offer.
     ask_again: Option<Instant>,
@@ -103,6 +98,7 @@ impl RmcClient {
             new_id,
             phase: Phase::Offline,
             joined_once: false,
+            waiting_told: false,
             full_wait: FULL_FIRST,
             ask_again: None,
             peers: Peers::default(),
@@ -123,12 +119,6 @@ impl RmcClient {
         self.send(frame);
     }
 
-    fn request(&mut self, what: Reply, name: &str, arg: &impl Serialize, now: Instant) {
-        let frame = socketio::request(NUMBER, name, arg);
-        self.send(frame);
-        self.phase = Phase::Waiting { what, by: now + REPLY };
-    }
-
     fn disconnect(&mut self, next: Next) {
         self.phase = Phase::Closing;
         self.outputs.push_back(Output::Disconnect(next));
@@ -144,93 +134,6 @@ impl RmcClient {
         } else {
             self.disconnect(Next::Failed(error));
         }
-    }
-
-    fn look(&mut self, now: Instant) {
-        let room = self.room.clone();
-        self.request(Reply::Presence, "check-presence", &room, now);
-    }
-
-    fn enter(&mut self, open: bool, now: Instant) {
-        let (room, password) = (self.room.clone(), self.password.clone());
-        if open {
-            self.request(Reply::Opening, "open-room", &RoomRequest::open(&room, password.as_deref()), now);
-        } else {
-            self.request(Reply::Joining, "join-room", &RoomRequest::join(&room, password.as_deref()), now);
-        }
-    }
-
-    fn on_ack(&mut self, args: &[Value], now: Instant) {
-        let Phase::Waiting { what, .. } = self.phase else { return };
-        let yes = args.first().and_then(Value::as_bool) == Some(true);
-        let why = args.get(1).and_then(Value::as_str).unwrap_or("no reason given");
-        match (what, yes) {
-            (Reply::Presence, true) => self.enter(false, now),
-            (Reply::Presence, false) if self.manner.opens => self.enter(true, now),
-            (Reply::Presence, false) => {
-                tracing::info!(room = self.room, "the room does not exist yet; waiting for it, as open=no asks");
-                self.phase = Phase::Looking { at: now + LOOK };
-            }
-            (Reply::Joining, true) => {
-                self.on_joined();
-                self.ask(now + OFFER);
-            }
-            (Reply::Opening, true) => self.on_joined(),
-            // Closed or opened since we looked.
-            (Reply::Joining | Reply::Opening, false) if why == "Room not available" => {
-                self.phase = Phase::Looking { at: now + SETTLE };
-            }
-            (Reply::Joining | Reply::Opening, false) => self.on_refused(why),
-            (Reply::Engine | Reply::Namespace, _) => {}
-        }
-    }
-
-    fn on_joined(&mut self) {
-        self.phase = Phase::Joined;
-        self.joined_once = true;
-        self.full_wait = FULL_FIRST;
-        // Calls of an earlier connection live on until their peers offer anew or are gone: their media may still flow.
-        self.tell([Event::Joined { me: self.me.clone(), ice_servers: Vec::new() }]);
-    }
-
-    /// Asks everybody in the room to offer.
-    fn ask(&mut self, again: Instant) {
-        let room = self.room.clone();
-        let request = Said::Request {
-            new_participation_request: True,
-            is_one_way: !self.manner.sends,
-            is_data_only: false,
-            local_peer_sdp_constraints: true.into(),
-            remote_peer_sdp_constraints: self.manner.sends.into(),
-        };
-        self.say(&room, request);
-        self.ask_again = Some(again);
-    }
-
-    fn on_refused(&mut self, why: &str) {
-        let message: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
-        if why == "Room full" {
-            let wait = self.full_wait;
-            self.full_wait = (wait * 2).min(FULL_LAST);
-            return self.reconnect(Some(wait), format!("room \"{}\" refuses us: {message}", self.room));
-        }
-        let advice = match why {
-            "Invalid password" => "; give the right one with password= in the URL",
-            _ => "",
-        };
-        let (room, code) = (self.room.clone(), "join-room".to_owned());
-        self.disconnect(Next::Failed(SignalingError::Refused { room, code, message, advice }));
-    }
-
-    /// Our id is in use, perhaps by our own ghost. The server does not listen to this connection.
-    fn on_taken(&mut self) {
-        if self.id_is_fixed {
-            let error = SignalingError::IdTaken { id: self.me.clone(), room: self.room.clone() };
-            return self.fail(error);
-        }
-        let reason = format!("the id \"{}\" is taken", self.me);
-        self.me = ParticipantId::new((self.new_id)());
-        self.reconnect(Some(Duration::ZERO), reason);
     }
 
     fn on_event(&mut self, name: &str, args: &[Value], now: Instant) {
@@ -427,6 +330,9 @@ impl ClientCodec for RmcClient {
         self.outputs.pop_front()
     }
 }
+
+#[path = "rmc_entry.rs"]
+mod entry;
 
 #[cfg(test)]
 #[path = "rmc_tests.rs"]

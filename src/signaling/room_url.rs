@@ -8,6 +8,7 @@ use url::{Host, Url};
 
 use super::CallPolicy;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use super::{gstrs_url, rmc_url};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
@@ -185,8 +186,8 @@ impl Scheme {
     fn takes(self, key: &str) -> bool {
         let more: &[&str] = match self {
             Self::Mesh => &[],
-            Self::Rmc => &["password"],
-            Self::Gstrs => &["producer"],
+            Self::Rmc => &rmc_url::KEYS,
+            Self::Gstrs => &gstrs_url::KEYS,
         };
         OUR_KEYS.contains(&key) || more.contains(&key)
     }
@@ -203,32 +204,8 @@ impl Scheme {
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
-            Self::Rmc => {
-                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
-                let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
-                if let Some(other) = keys.get("open").filter(|open| !["yes", "no"].contains(&open.as_str())) {
-                    return Err(RoomUrlError::BadOpen(other.to_owned()));
-                }
-                shown.query_pairs_mut().append_pair("room", &room);
-                // The engine has its own path below that of the page.
-                let path = format!("{}/socket.io/", dial.path().trim_end_matches('/'));
-                dial.set_path(&path);
-                Ok((room, shown))
-            }
-            // The room is the server, or what its path names.
-            Self::Gstrs => {
-                if keys.contains_key("room") {
-                    return Err(RoomUrlError::NoRooms(text.to_owned()));
-                }
-                let path = dial.path().trim_matches('/');
-                let place = path.rsplit('/').next().filter(|segment| !segment.is_empty());
-                let room = place.or(dial.host_str()).unwrap_or_default();
-                let room = valid_room(room).unwrap_or("producers").to_owned();
-                if let Some(producer) = keys.get("producer") {
-                    shown.query_pairs_mut().append_pair("producer", producer);
-                }
-                Ok((room, shown))
-            }
+            Self::Rmc => rmc_url::enter(text, dial, keys),
+            Self::Gstrs => gstrs_url::enter(text, dial, keys),
         }
     }
 }
