@@ -4,7 +4,6 @@ mod call;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -15,7 +14,7 @@ use tracing::Instrument;
 use self::call::Call;
 use super::state::ParticipantState;
 use crate::media::clock::MediaClock;
-use crate::media::ingest::Ingest;
+use crate::media::ingest::{Ingest, IngestSettings};
 use crate::media::producer::Producer;
 use crate::peer::{Peer, PeerConfig};
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SessionDescription, Ssrc};
@@ -42,7 +41,7 @@ pub(crate) enum Report {
     /// To be sent to the other side.
     Candidate(Option<IceCandidate>),
     /// The first packet of a track came: its media flows from here on.
-    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Producer },
+    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Option<Producer> },
     /// A track sends nothing, or goes on.
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.
@@ -83,7 +82,7 @@ impl Participant {
         id: ParticipantId,
         generation: u64,
         config: PeerConfig,
-        media: (MediaClock, Duration),
+        media: (MediaClock, IngestSettings),
         reports: mpsc::Sender<(ParticipantId, u64, Report)>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
@@ -146,13 +145,13 @@ impl Outgoing {
 async fn run(
     outgoing: &Outgoing,
     config: PeerConfig,
-    (clock, jitter): (MediaClock, Duration),
+    (clock, settings): (MediaClock, IngestSettings),
     messages: mpsc::Receiver<Message>,
     state: watch::Sender<ParticipantState>,
     stop: CancellationToken,
 ) -> Ending {
     let keyframe_wanted = Arc::new(Notify::new());
-    let mut ingest = match Ingest::new(outgoing.id.as_str(), &clock, jitter, Arc::clone(&keyframe_wanted)) {
+    let mut ingest = match Ingest::new(outgoing.id.as_str(), &clock, settings, Arc::clone(&keyframe_wanted)) {
         Ok(ingest) => ingest,
         Err(error) => return Ending::final_for(error),
     };

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub fps: f64,
     /// Pictures that came too fast for the encoder, since the start.
     pub frames_dropped: u64,
+    /// Seconds of sound that came too fast for the encoder, since the start.
+    pub sound_lost: f64,
     /// Each output's state.
     pub outputs: BTreeMap<String, OutputState>,
 }

@@ -11,11 +11,10 @@ use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
 use roomcast::media::mixer::Canvas;
 use roomcast::output::{OutputSpec, OutputSummary};
-use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 
-use super::parse::{bitrate, ice_server, seconds, size};
+use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::status::Status;
 use super::{Context, Exit, Failure, control, print_line};
 
@@ -27,10 +26,14 @@ const EVENTS: usize = 256;
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
+  roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
+  roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
   roomcast bridge 'rmc+https://calls.example.org/?room=weekly' -o weekly.mkv
-  roomcast bridge 'gstrs+ws://127.0.0.1:8443' -o cameras.mkv")]
+  roomcast bridge gstrs+ws://127.0.0.1:8443 -o cameras.mkv")]
 pub(crate) struct Options {
-    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, rmc+https://HOST/?room=ROOM, gstrs+ws://HOST:8443, …
+    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, rmc+http://HOST:PORT/?room=ROOM,
+    /// gstrs+ws://HOST:PORT, or with TLS mesh+wss://…, gst+wss://…, rmc+https://…, gstrs+wss://… (insecure=1 in the URL
+    /// accepts any certificate of this server).
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]
@@ -103,13 +106,7 @@ enum LayoutName {
 
 impl Options {
     fn config(&self) -> Result<BridgeConfig, Failure> {
-        let mut room_url = self.room_url.clone();
-        if let Some(name) = &self.name {
-            let separator = if room_url.contains('?') { '&' } else { '?' };
-            let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-            room_url = format!("{room_url}{separator}id={id}");
-        }
-        let room: RoomUrl = room_url.parse().map_err(Failure::bad_arguments)?;
+        let room = room_url(&self.room_url, self.name.as_deref()).map_err(Failure::bad_arguments)?;
         let outputs = self
             .outputs
             .iter()

@@ -14,7 +14,7 @@ use super::member::Member;
 use super::source::{Feed, Source};
 use super::{ID_PREFIX, PublishError, PublishEvent, PublishOptions};
 use crate::peer::{KeyframeRequester, PeerConfig, PeerError, PeerEvent, ice};
-use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, polite};
+use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, Scheme};
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
 
 /// Peer events that may wait for the room.
@@ -30,6 +30,7 @@ struct Room<'a> {
     peer_events: mpsc::Sender<(ParticipantId, PeerEvent)>,
     members: HashMap<ParticipantId, Member>,
     me: Option<ParticipantId>,
+    scheme: Scheme,
     /// From our options, for the next time we join.
     own_servers: Vec<IceServer>,
     ice_servers: Vec<IceServer>,
@@ -52,6 +53,7 @@ pub(super) async fn attend(
     }
     let join =
         JoinOptions { call: Some(CallPolicy::Present), id_prefix: Some(ID_PREFIX), sends: true, ..Default::default() };
+    let scheme = url.scheme();
     let mut session = signaling::join(url, join, CancellationToken::new());
     let (peer_events, mut from_peers) = mpsc::channel(EVENTS);
     // Ours first; the others so that people who send them can be heard of at all.
@@ -74,6 +76,7 @@ pub(super) async fn attend(
         peer_events,
         members: HashMap::new(),
         me: None,
+        scheme,
         own_servers: options.ice_servers.clone(),
         ice_servers: options.ice_servers.clone(),
         ice_addresses,
@@ -174,7 +177,7 @@ impl Room<'_> {
             ice_servers: self.ice_servers.clone(),
             ice_addresses: self.ice_addresses.clone(),
             codecs: self.codecs.clone(),
-            polite: self.me.as_ref().is_none_or(|me| polite(me, id)),
+            polite: self.me.as_ref().is_none_or(|me| self.scheme.polite(me, id)),
         };
         let (keyframes, dropped) = (self.keyframes.clone(), Arc::clone(&self.dropped));
         Member::start(id.clone(), config, &self.feeds, keyframes, dropped, self.peer_events.clone()).await

@@ -166,6 +166,10 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a connection may take to join a room for the first time before it is closed with 1008.
     pub join: Duration,
+    /// How long a GStreamer peer may take to say HELLO before it is closed with 1002.
+    pub hello: Duration,
+    /// How long a GStreamer peer may stay registered without a room or a session.
+    pub registered: Duration,
     /// How long a connection may stay outside of any room after it has left one.
     pub idle: Duration,
     /// Texts that are no messages before the connection is closed with 1007.
@@ -187,6 +191,8 @@ impl Default for Limits {
             ping: Duration::from_secs(15),
             silence: Duration::from_secs(45),
             join: Duration::from_secs(30),
+            hello: Duration::from_secs(10),
+            registered: Duration::from_secs(12 * 3600),
             idle: Duration::from_secs(600),
             bad_messages: 3,
             close: Duration::from_secs(2),

@@ -11,12 +11,12 @@ use axum::extract::ws::{Message as Frame, Utf8Bytes, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Limits;
+use super::connection::{self, End, TOO_BIG, end_of_error};
 use super::gstrs_spaces::{NoPlace, Place, Seat, Spaces};
-use super::mesh::{End, TOO_BIG, end_of_error, say_goodbye, write};
 use super::pace::Pace;
 use crate::signaling::gstrs_wire::{self, FromClient, FromServer, PeerMessage};
 
@@ -45,25 +45,23 @@ pub(crate) async fn serve(
             };
             let end = tokio::select! {
                 end = reader.run(&mut stream) => end,
-                end = write(&mut sink, &mut frames, &limits) => end,
+                end = connection::write(&mut sink, &mut frames, Frame::Text, &limits) => end,
                 () = seat.evicted.cancelled() => End::Evicted,
-                () = closing.cancelled() => End::Closed(close_code::AWAY, "server is shutting down"),
+                () = closing.cancelled() => connection::SHUTTING_DOWN,
             };
             tracing::debug!(id = place.id(), ?end, "a connection of a producer or consumer ends");
             spaces.leave(place).await;
             end
         }
     };
-    if timeout(limits.close, say_goodbye(sink, stream, frames, end)).await.is_err() {
-        tracing::debug!("a producer or consumer did not take its farewell");
-    }
+    connection::say_goodbye((sink, stream), frames, Frame::Text, end, &limits).await;
 }
 
 fn refused(no_place: NoPlace) -> End {
     match no_place {
         NoPlace::TooManySpaces => End::Closed(close_code::AGAIN, "too many names in use"),
         NoPlace::SpaceFull => End::Closed(close_code::AGAIN, "too many producers and consumers"),
-        NoPlace::ShuttingDown => End::Closed(close_code::AWAY, "server is shutting down"),
+        NoPlace::ShuttingDown => connection::SHUTTING_DOWN,
     }
 }
 

@@ -1,12 +1,16 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `gstrs*` the
-//! same for gst-plugins-rs' producers and consumers, `http` has the pages and the
-//! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
-//! what a bridge has written.
+//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `gstreamer_peers` those of GStreamer's, `mesh` and
+//! `gstreamer` serve one connection each, `gstrs*` the producers and consumers of gst-plugins-rs, `connection` is what these have in common, `http` has the pages and the API, and
+//! `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on what a bridge
+//! has written.
 
 mod config;
+mod connection;
 mod gateway;
+mod gstreamer;
+mod gstreamer_exchange;
+mod gstreamer_peers;
 mod gstrs;
 mod gstrs_space;
 mod gstrs_spaces;
@@ -32,7 +36,7 @@ use tokio_util::task::TaskTracker;
 pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
 pub use gateway::{
     BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
-    Viewing, free_rtp_port, rtp_output,
+    Viewing, rtp_output,
 };
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};
@@ -44,6 +48,7 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Shared {
     rooms: rooms::Rooms,
+    gstreamer: gstreamer_peers::Peers,
     spaces: gstrs_spaces::Spaces,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
@@ -97,6 +102,7 @@ impl Server {
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
+    let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
     let (spaces, space_owner) = gstrs_spaces::Spaces::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
@@ -110,6 +116,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let shared = Shared {
         rooms,
+        gstreamer,
         spaces,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
@@ -123,6 +130,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let router = http::router(shared.clone());
     let mut owners = JoinSet::new();
     owners.spawn(room_owner);
+    owners.spawn(peer_owner);
     owners.spawn(space_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;

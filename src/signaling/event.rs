@@ -118,7 +118,7 @@ pub enum CallPolicy {
 pub struct JoinOptions {
     /// The `Origin` header; by default that of a page on the same host.
     pub origin: Option<String>,
-    /// Whom to call; by default what the URL says (`call=`), else [`CallPolicy::All`].
+    /// Whom to call when the URL does not say it (`call=`); by default [`CallPolicy::All`].
     pub call: Option<CallPolicy>,
     /// What ids made for us begin with; by default the prefix of gateways.
     pub id_prefix: Option<&'static str>,

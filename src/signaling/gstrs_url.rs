@@ -1,6 +1,7 @@
 //! Room URLs of gst-plugins-rs' signalling: `gstrs+ws://HOST:8443/?producer=NAME`. The room is the server, or what its path
 //! names.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::RoomUrlError;
@@ -16,7 +17,8 @@ pub(crate) fn enter(text: &str, dial: &Url, keys: &Keys) -> Result<(String, Url)
         return Err(RoomUrlError::NoRooms(text.to_owned()));
     }
     let last = dial.path().trim_matches('/').rsplit('/').next().filter(|segment| !segment.is_empty());
-    let room = last.or(dial.host_str()).and_then(valid_room).unwrap_or("producers").to_owned();
+    let name = last.map(|last| percent_decode_str(last).decode_utf8_lossy());
+    let room = name.as_deref().or(dial.host_str()).and_then(valid_room).unwrap_or("producers").to_owned();
     let mut shown = dial.clone();
     shown.set_query(None);
     if let Some(producer) = keys.get("producer") {

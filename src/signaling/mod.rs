@@ -1,6 +1,6 @@
 //! Joining rooms of existing systems.
 //!
-//! A protocol is a codec: a pure state machine without socket or clock ([`mesh`]), tested from literal frames. Transports
+//! A protocol is a codec: a pure state machine without socket or clock ([`mesh`], [`gstreamer`]), tested from literal frames. Transports
 //! ([`transport`]) are shared drivers that move its text and keep its time. [`join`] puts the two together, and the
 //! embedded server reads and writes the same wire types ([`mesh_wire`]).
 //!
@@ -9,6 +9,12 @@
 mod codec;
 mod error;
 mod event;
+mod gstreamer;
+mod gstreamer_payload;
+mod gstreamer_peers;
+mod gstreamer_talk;
+mod gstreamer_url;
+pub(crate) mod gstreamer_wire;
 mod gstrs;
 mod gstrs_sessions;
 mod gstrs_url;
@@ -76,17 +82,25 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     let (events_in, events) = mpsc::channel(EVENTS);
     let (commands, commands_out) = mpsc::channel(COMMANDS);
     let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
-    let call = options.call.or(url.call()).unwrap_or_default();
-    let prefix = options.id_prefix;
+    let ids = |gateways: &'static str| -> IdSource {
+        let prefix = options.id_prefix.unwrap_or(gateways);
+        Box::new(move || prefix.to_owned() + &random_hex())
+    };
     let driver = match url.scheme() {
         Scheme::Mesh => {
-            let new_id = move || prefix.unwrap_or(GATEWAY_ID_PREFIX).to_owned() + &random_hex();
-            let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), call, Box::new(new_id));
+            let policy = url.call().or(options.call).unwrap_or_default();
+            let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), policy, ids(GATEWAY_ID_PREFIX));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::GStreamer => {
+            let goal = gstreamer_url::Goal::of(&url);
+            let codec = gstreamer::GStreamerClient::new(goal, url.id().cloned(), ids(gstreamer_wire::GATEWAY_PREFIX));
             tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::Rmc => {
             let manner = rmc::Manner { opens: url.key("open") != Some("no"), sends: options.sends };
-            let codec = rmc::RmcClient::new(&url, manner, Box::new(move || rmc::user_id(prefix, &random_hex())));
+            let new_id = move || rmc::user_id(options.id_prefix, &random_hex());
+            let codec = rmc::RmcClient::new(&url, manner, Box::new(new_id));
             tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::Gstrs => {

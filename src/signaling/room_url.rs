@@ -7,18 +7,21 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use super::CallPolicy;
+use super::gstreamer_wire::is_word;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
-use super::{gstrs_url, rmc_url};
+use super::{gstreamer_url, gstrs_url, mesh_order, rmc_url};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
-const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "open", "user"];
+const OUR_KEYS: [&str; 9] = ["room", "id", "call", "role", "offer", "origin", "open", "user", "insecure"];
 
 /// A signaling protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// Rooms and calls of GStreamer's `simple_server` (`gst+ws`, `gst+wss`).
+    GStreamer,
     /// RTCMultiConnection on Socket.IO (`rmc+http`, `rmc+https`).
     Rmc,
     /// The signalling of gst-plugins-rs' webrtcsink (`gstrs+ws`, `gstrs+wss`).
@@ -29,6 +32,8 @@ pub enum Scheme {
 const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("mesh+ws", "ws", Scheme::Mesh),
     ("mesh+wss", "wss", Scheme::Mesh),
+    ("gst+ws", "ws", Scheme::GStreamer),
+    ("gst+wss", "wss", Scheme::GStreamer),
     ("rmc+http", "ws", Scheme::Rmc),
     ("rmc+https", "wss", Scheme::Rmc),
     ("gstrs+ws", "ws", Scheme::Gstrs),
@@ -81,6 +86,19 @@ pub enum RoomUrlError {
     /// An impossible id.
     #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
     BadId(String),
+    /// Something that must be one word, in a protocol of words.
+    #[error(
+        "bad {what} {value:?}; it is one word of at most 255 bytes without white space, and no room is called session"
+    )]
+    BadWord {
+        /// Which part of the URL.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// An unknown value of `insecure=`.
+    #[error("bad insecure={0:?}; insecure=1 accepts any certificate of this room's server, which TLS alone has")]
+    BadInsecure(String),
     /// A room where there are none.
     #[error(
         "\"{0}\" asks for a room, but this protocol has none: a server is one; producer=NAME picks one of its producers"
@@ -133,6 +151,11 @@ impl RoomUrl {
         self.keys.get(name).map(String::as_str)
     }
 
+    /// Whether any certificate will do for this room's server (`insecure=1`): nobody then knows who listens.
+    pub(crate) fn accepts_any_certificate(&self) -> bool {
+        self.keys.contains_key("insecure")
+    }
+
     /// What is dialed: the URL without the protocol's prefix and without our own keys.
     pub(crate) fn dial(&self) -> &Url {
         &self.dial
@@ -165,12 +188,13 @@ impl FromStr for RoomUrl {
         } else {
             dial.query_pairs_mut().clear().extend_pairs(theirs);
         }
-        let keys: Keys = ours.into_iter().collect();
-        let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
-        let id = keys
-            .get("id")
-            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
-            .transpose()?;
+        let mut keys: Keys = ours.into_iter().collect();
+        if let Some(value) = keys.get("insecure").filter(|value| *value != "1" || !matches!(transport, "wss" | "https"))
+        {
+            return Err(RoomUrlError::BadInsecure(value.clone()));
+        }
+        let (room, shown) = scheme.enter(text, &mut dial, &mut keys)?;
+        let id = keys.get("id").map(|id| scheme.id(id)).transpose()?;
         let call = match keys.get("call").map(String::as_str).filter(|_| scheme == Scheme::Mesh) {
             None => None,
             Some("all") => Some(CallPolicy::All),
@@ -185,7 +209,7 @@ impl Scheme {
     /// Whether a query key is ours in this protocol.
     fn takes(self, key: &str) -> bool {
         let more: &[&str] = match self {
-            Self::Mesh => &[],
+            Self::Mesh | Self::GStreamer => &[],
             Self::Rmc => &rmc_url::KEYS,
             Self::Gstrs => &gstrs_url::KEYS,
         };
@@ -194,10 +218,11 @@ impl Scheme {
 
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
-    fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
+    fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
         let mut shown = dial.clone();
         shown.set_query(None);
         match self {
+            Self::GStreamer => gstreamer_url::enter(text, dial, keys),
             Self::Mesh => {
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
@@ -206,6 +231,25 @@ impl Scheme {
             }
             Self::Rmc => rmc_url::enter(text, dial, keys),
             Self::Gstrs => gstrs_url::enter(text, dial, keys),
+        }
+    }
+
+    /// Reads our own id.
+    fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
+        match self {
+            Self::Mesh | Self::Rmc | Self::Gstrs => {
+                valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
+            }
+            Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
+        }
+    }
+
+    /// Whether `me` takes its own offer back when it crosses one of `peer` (W3C WebRTC, perfect negotiation).
+    pub(crate) fn polite(self, me: &ParticipantId, peer: &ParticipantId) -> bool {
+        match self {
+            Self::Mesh => mesh_order::polite(me, peer),
+            // The others ignore a colliding offer; where pages do otherwise, the codec has settled it before.
+            Self::GStreamer | Self::Rmc | Self::Gstrs => true,
         }
     }
 }
@@ -250,10 +294,10 @@ mod tests {
             ),
             ("gstrs+ws://h:8443", "ws://h:8443/", "h", "gstrs+ws://h:8443/"),
             (
-                "gstrs+wss://h/gstrs/hall?producer=cam 1&token=s",
-                "wss://h/gstrs/hall?token=s",
-                "hall",
-                "gstrs+wss://h/gstrs/hall?producer=cam+1",
+                "gstrs+wss://h/gstrs/hall 2?producer=cam 1&token=s",
+                "wss://h/gstrs/hall%202?token=s",
+                "hall 2",
+                "gstrs+wss://h/gstrs/hall%202?producer=cam+1",
             ),
         ] {
             let url: RoomUrl = text.parse().unwrap();
@@ -265,7 +309,9 @@ mod tests {
     fn a_bad_url_names_its_fault_and_the_way_out() {
         for (text, fault) in [
             ("demo", "is not a room URL; write it like mesh+ws://"),
-            ("gst+ws://h/r", "unknown room protocol \"gst+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("foo+ws://h/r", "unknown room protocol \"foo+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("mesh+ws://h/ws?room=a&insecure=1", "bad insecure=\"1\"; insecure=1 accepts any"),
+            ("mesh+wss://h/ws?room=a&insecure=yes", "bad insecure=\"yes\""),
             ("ws://h/ws?room=a", "unknown room protocol \"ws\""),
             ("mesh+ws://h:99999/ws?room=a", "invalid port number"),
             ("mesh+ws://h:0/ws?room=a", "port 0"),

@@ -1,4 +1,5 @@
-//! Writes candidates into a description that has not been sent yet, so that they need no message of their own.
+//! Where candidates and descriptions meet: which section a candidate belongs to, and candidates that are written into a
+//! description which has not been sent yet, so that they need no message of their own.
 
 use crate::terms::IceCandidate;
 
@@ -59,6 +60,11 @@ pub(crate) fn complete(mids: &[String], mut candidate: IceCandidate) -> IceCandi
         _ => {}
     }
     candidate
+}
+
+/// The fingerprints of the DTLS certificates (RFC 8122): a new connection has new ones.
+pub(crate) fn fingerprints(sdp: &str) -> Vec<String> {
+    sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:")).map(|value| value.trim().to_owned()).collect()
 }
 
 /// The first ICE user name fragment: it changes with each ICE generation (RFC 8445, section 9).

@@ -176,7 +176,7 @@ impl<'a> Call<'a> {
                 }
             }
             None => {
-                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).clone());
+                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).cloned());
                 self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, raw, encoded }).await;
             }
         }

@@ -6,8 +6,10 @@ use super::super::events::Event;
 use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
+use crate::media::ingest::IngestSettings;
+use crate::output::Codecs;
 use crate::peer::{self, PeerConfig};
-use crate::signaling::{self, Command};
+use crate::signaling::Command;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
 impl Room {
@@ -28,9 +30,11 @@ impl Room {
         } else {
             self.config.ice_addresses.clone()
         };
-        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
+        let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
-        let media = (self.clock.clone(), self.config.jitter_latency);
+        let pass_on = self.config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied);
+        let settings = IngestSettings { jitter: self.config.jitter_latency, pass_on };
+        let media = (self.clock.clone(), settings);
         let participant =
             Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);
         let seat =
@@ -94,7 +98,7 @@ impl Room {
                 Ok(input) => {
                     seat.inputs.insert(kind, input);
                     if matches!(codec, Codec::Vp8 | Codec::Opus) {
-                        seat.copies.insert(kind, encoded);
+                        seat.copies.extend(encoded.map(|encoded| (kind, encoded)));
                     }
                     self.redial.forget(id);
                     self.arrange();

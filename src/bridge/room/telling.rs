@@ -37,6 +37,7 @@ impl Room {
             participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
+            sound_lost: self.mix.sound_lost(),
             outputs: self.output_states.clone(),
         };
         if tell {
@@ -56,6 +57,7 @@ impl Room {
             participants: self.everybody.len(),
             frames,
             frames_dropped,
+            sound_lost: self.mix.sound_lost(),
             outputs: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ mod pages;
 mod socket;
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -19,13 +19,16 @@ use crate::signaling::mesh_wire::valid_room;
 /// Every path of the server.
 pub(super) fn router(shared: Shared) -> Router {
     let mut router = Router::new()
-        .route("/", get(pages::call))
+        .route("/", get(root))
         .route("/config.js", get(pages::config))
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
         .route("/gstrs", any(socket::gstrs))
         .route("/gstrs/{name}", any(socket::gstrs))
+        .route("/gst", any(socket::gstreamer))
+        .route("/gst/", any(socket::gstreamer))
+        .route("/gst/{*anything}", any(socket::gstreamer))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
@@ -40,6 +43,15 @@ pub(super) fn router(shared: Shared) -> Router {
         ));
     }
     router
+}
+
+/// `/`: the call page, and GStreamer's protocol for programs that dial a host without a path.
+async fn root(shared: State<Shared>, request: Request) -> Response {
+    if socket::wants_upgrade(request.headers()) {
+        socket::gstreamer(shared, request).await
+    } else {
+        pages::call(request.headers().clone()).await
+    }
 }
 
 /// What keeps other pages out of ours. hls.js runs its worker and its media from blob URLs.

@@ -1,25 +1,27 @@
 //! The way from HTTP to a WebSocket: who may, who may not, and what to answer to what is no WebSocket at all.
 
-use axum::extract::ws::WebSocket;
-use axum::extract::{FromRequestParts, Path, Request, State, WebSocketUpgrade};
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::header::{ALLOW, CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::super::{Shared, gstrs, mesh};
+use super::super::{Shared, gstreamer, gstrs, mesh};
 use super::text;
 use crate::signaling::mesh_wire::valid_room;
 
+/// `/ws`: mesh rooms.
 pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Response {
-    let admitted = match admit(&shared, request).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return *refusal,
-    };
-    admitted.serve(move |socket| mesh::serve(socket, shared.rooms, shared.limits, shared.closing))
+    upgrade(shared, request, |socket, shared| mesh::serve(socket, shared.rooms, shared.limits, shared.closing)).await
 }
 
+/// `/gst`: what GStreamer's `simple_server` speaks.
+pub(super) async fn gstreamer(State(shared): State<Shared>, request: Request) -> Response {
+    upgrade(shared, request, |socket, shared| gstreamer::serve(socket, shared.gstreamer, shared.limits, shared.closing))
+        .await
+}
+
+/// `/gstrs` and `/gstrs/NAME`: producers and consumers of gst-plugins-rs.
 pub(super) async fn gstrs(State(shared): State<Shared>, space: Option<Path<String>>, request: Request) -> Response {
     let space = match space {
         None => String::new(),
@@ -28,42 +30,28 @@ pub(super) async fn gstrs(State(shared): State<Shared>, space: Option<Path<Strin
             None => return text(StatusCode::NOT_FOUND, "a name has 1 to 64 bytes without control characters"),
         },
     };
-    let admitted = match admit(&shared, request).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return *refusal,
-    };
-    admitted.serve(move |socket| gstrs::serve(socket, shared.spaces, space, shared.limits, shared.closing))
+    upgrade(shared, request, |socket, shared| gstrs::serve(socket, shared.spaces, space, shared.limits, shared.closing))
+        .await
 }
 
-/// A request that may become a WebSocket, with its place among the connections.
-struct Admitted {
-    upgrade: WebSocketUpgrade,
-    place: (OwnedSemaphorePermit, TaskTrackerToken),
+/// Whether a request wants a WebSocket.
+pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
 }
 
-impl Admitted {
-    fn serve<F: Future<Output = ()> + Send + 'static>(
-        self,
-        serve: impl FnOnce(WebSocket) -> F + Send + 'static,
-    ) -> Response {
-        self.upgrade.on_upgrade(move |socket| async move {
-            serve(socket).await;
-            drop(self.place);
-        })
-    }
-}
-
-/// Lets a request in, or says why not.
-async fn admit(shared: &Shared, request: Request) -> Result<Admitted, Box<Response>> {
-    let refuse = |status, why: &str| Err(Box::new(text(status, why)));
+/// Makes a WebSocket of a request, or says why not, and has it served until it ends.
+async fn upgrade<F: Future<Output = ()> + Send + 'static>(
+    shared: Shared,
+    request: Request,
+    serve: impl FnOnce(WebSocket, Shared) -> F + Send + 'static,
+) -> Response {
     let (mut parts, _) = request.into_parts();
     if parts.method != Method::GET {
-        let refusal = (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], "method not allowed\n");
-        return Err(Box::new(refusal.into_response()));
+        return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], "method not allowed\n").into_response();
     }
-    if !has_token(&parts.headers, &CONNECTION, "upgrade") || !has_token(&parts.headers, &UPGRADE, "websocket") {
+    if !wants_upgrade(&parts.headers) {
         let headers = [(UPGRADE, "websocket"), (CONNECTION, "Upgrade")];
-        return Err(Box::new((StatusCode::UPGRADE_REQUIRED, headers, "this is a WebSocket\n").into_response()));
+        return (StatusCode::UPGRADE_REQUIRED, headers, "this is a WebSocket\n").into_response();
     }
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let origin = match parts.headers.get(ORIGIN) {
@@ -77,25 +65,28 @@ async fn admit(shared: &Shared, request: Request) -> Result<Admitted, Box<Respon
             host = header(HOST),
             "a WebSocket of another origin is refused; --allow-origin admits it"
         );
-        return refuse(StatusCode::FORBIDDEN, "origin not allowed");
+        return text(StatusCode::FORBIDDEN, "origin not allowed");
     }
     if header(SEC_WEBSOCKET_VERSION) != Some("13") || header(SEC_WEBSOCKET_KEY).is_none_or(|key| key.len() != 24) {
         let headers = [(SEC_WEBSOCKET_VERSION, "13")];
-        return Err(Box::new((StatusCode::BAD_REQUEST, headers, "bad WebSocket handshake\n").into_response()));
+        return (StatusCode::BAD_REQUEST, headers, "bad WebSocket handshake\n").into_response();
     }
     if shared.closing.is_cancelled() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+        return text(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
     }
     let Ok(permit) = shared.connections.clone().try_acquire_owned() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+        return text(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
     };
-    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, shared).await else {
-        return refuse(StatusCode::BAD_REQUEST, "bad WebSocket handshake");
+    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await else {
+        return text(StatusCode::BAD_REQUEST, "bad WebSocket handshake");
     };
     let largest = shared.limits.message_bytes;
     // Takes its place among the streams before the upgrade, so that a shutdown in between waits for it.
-    let place = (permit, shared.streams.token());
-    Ok(Admitted { upgrade: upgrade.max_message_size(largest).max_frame_size(largest), place })
+    let place = shared.streams.token();
+    upgrade.max_message_size(largest).max_frame_size(largest).on_upgrade(move |socket| async move {
+        serve(socket, shared).await;
+        drop((permit, place));
+    })
 }
 
 /// Whether a header has a token, as HTTP compares them: in any line, between commas, without regard to case.

@@ -1,7 +1,8 @@
 //! Whom to dial, and what it means when that fails.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
+use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -10,6 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Error};
 use url::Url;
 
 use super::super::{RoomUrl, SignalingError};
+use super::any_certificate;
 
 /// A WebSocket's address and the page we pretend to be.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct Dial {
     url: Url,
     host: String,
     origin: String,
+    any_certificate: bool,
 }
 
 impl Dial {
@@ -28,7 +31,7 @@ impl Dial {
         };
         let same_host = format!("{}://{host}", if url.scheme() == "wss" { "https" } else { "http" });
         let origin = origin.or(room.key("origin")).map_or(same_host, str::to_owned);
-        Self { url, host, origin }
+        Self { url, host, origin, any_certificate: room.accepts_any_certificate() }
     }
 
     /// `host:port`, as people write it.
@@ -39,6 +42,17 @@ impl Dial {
     /// The address, for what a codec adds to it.
     pub(crate) fn url_mut(&mut self) -> &mut Url {
         &mut self.url
+    }
+
+    /// How TLS is spoken; `None` leaves it to the default, which trusts whom this machine trusts.
+    pub(crate) fn connector(&self) -> Result<Option<Connector>, SignalingError> {
+        if !self.any_certificate {
+            return Ok(None);
+        }
+        tracing::warn!(host = self.host, "insecure=1: the certificate of this room's server is not checked");
+        let config = any_certificate::client_config()
+            .map_err(|error| SignalingError::Tls { host: self.host.clone(), reason: error.to_string() })?;
+        Ok(Some(Connector::Rustls(Arc::new(config))))
     }
 
     pub(crate) fn request(&self) -> Result<Request, SignalingError> {

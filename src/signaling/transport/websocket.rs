@@ -263,9 +263,9 @@ async fn next_command(
 }
 
 async fn connect(dial: &Dial) -> Result<Socket, SignalingError> {
-    let request = dial.request()?;
+    let (request, connector) = (dial.request()?, dial.connector()?);
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    match timeout(DIAL, connect_async_tls_with_config(request, Some(config), true, None)).await {
+    match timeout(DIAL, connect_async_tls_with_config(request, Some(config), true, connector)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(dial_error(dial, error)),
         Err(_) => Err(SignalingError::Unreachable {
