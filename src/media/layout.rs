@@ -128,7 +128,8 @@ mod tests {
         for layout in [Layout::Grid, Layout::Speaker] {
             for count in 1..=50 {
                 let places = layout.arrange(CANVAS, count);
-                assert_eq!(places.len(), count, "{layout:?} {count}");
+                let most = if layout == Layout::Grid { GRID } else { count };
+                assert_eq!(places.len(), count.min(most), "{layout:?} {count}");
                 for (index, a) in places.iter().enumerate() {
                     assert!(a.x >= 0 && a.y >= 0 && a.width > 0 && a.height > 0, "{layout:?} {count} {a:?}");
                     assert!(a.x + a.width <= 1280 && a.y + a.height <= 720, "{layout:?} {count} {a:?}");

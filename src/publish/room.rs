@@ -51,7 +51,8 @@ pub(super) async fn attend(
     if ice_addresses.is_empty() {
         ice_addresses = ice::local_addresses(url.is_loopback());
     }
-    let join = JoinOptions { call: Some(CallPolicy::Present), id_prefix: Some(ID_PREFIX), ..Default::default() };
+    let join =
+        JoinOptions { call: Some(CallPolicy::Present), id_prefix: Some(ID_PREFIX), sends: true, ..Default::default() };
     let scheme = url.scheme();
     let mut session = signaling::join(url, join, CancellationToken::new());
     let (peer_events, mut from_peers) = mpsc::channel(EVENTS);

@@ -1,9 +1,10 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
 //! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their connections; `gstreamer_peers` and
-//! `gstreamer`, `calls` and `notify` do the same for GStreamer's protocol and for notify, `voice` owns the rooms of Simple
-//! Voice. `connection` is what all WebSockets have in common, `http` has the pages and the API, and `gateway` supervises one
-//! bridge process per watched room. The server never touches media: it only passes on what a bridge has written.
+//! `gstreamer`, `calls` and `notify`, `gstrs_spaces` and `gstrs` do the same for GStreamer's protocol, for notify and for that
+//! of gst-plugins-rs; `voice` owns the rooms of Simple Voice. `connection` is what all WebSockets have in common, `http` has
+//! the pages and the API, and `gateway` supervises one bridge process per watched room. The server never touches media: it
+//! only passes on what a bridge has written.
 
 mod calls;
 mod config;
@@ -12,6 +13,9 @@ mod gateway;
 mod gstreamer;
 mod gstreamer_exchange;
 mod gstreamer_peers;
+mod gstrs;
+mod gstrs_space;
+mod gstrs_spaces;
 mod http;
 mod listen;
 mod mesh;
@@ -52,6 +56,7 @@ struct Shared {
     gstreamer: gstreamer_peers::Peers,
     calls: calls::Calls,
     voice: voice::Voice,
+    spaces: gstrs_spaces::Spaces,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -107,6 +112,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
     let (calls, call_owner) = calls::Calls::new(&config.limits);
     let (voice, voice_owner) = voice::Voice::new(&config.limits);
+    let (spaces, space_owner) = gstrs_spaces::Spaces::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -122,6 +128,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
         gstreamer,
         calls,
         voice,
+        spaces,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -137,6 +144,7 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     owners.spawn(peer_owner);
     owners.spawn(call_owner);
     owners.spawn(voice_owner);
+    owners.spawn(space_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
         owners.shutdown().await;

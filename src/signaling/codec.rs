@@ -4,10 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use url::Url;
+
 use super::{Command, Event, SignalingError};
 
 /// A client's side of a signaling protocol.
 pub(crate) trait ClientCodec: Send {
+    /// A connection is about to be made; a protocol whose address says who we are writes that into it.
+    fn dialing(&mut self, _url: &mut Url) {}
     /// A new connection stands.
     fn opened(&mut self, now: Instant);
     /// A text came from the room.

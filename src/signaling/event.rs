@@ -124,4 +124,6 @@ pub struct JoinOptions {
     pub call: Option<CallPolicy>,
     /// What ids made for us begin with; by default the prefix of gateways.
     pub id_prefix: Option<&'static str>,
+    /// Whether we bring media of our own; some protocols want to know beforehand.
+    pub sends: bool,
 }

@@ -16,6 +16,10 @@ mod gstreamer_peers;
 mod gstreamer_talk;
 mod gstreamer_url;
 pub(crate) mod gstreamer_wire;
+mod gstrs;
+mod gstrs_sessions;
+mod gstrs_url;
+pub(crate) mod gstrs_wire;
 pub(crate) mod ice_servers;
 mod mesh;
 mod mesh_members;
@@ -25,12 +29,17 @@ pub(crate) mod mesh_wire;
 mod notify;
 mod notify_talk;
 pub(crate) mod notify_wire;
+mod rmc;
+mod rmc_peers;
+mod rmc_url;
+mod rmc_wire;
 mod room_url;
 mod sdp_candidates;
 mod simple_voice;
 mod simple_voice_gathering;
 mod simple_voice_phase;
 pub(crate) mod simple_voice_wire;
+mod socketio;
 mod transport;
 
 use rand::RngExt as _;
@@ -109,6 +118,16 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
             let chance = Box::new(|| rand::rng().random::<f64>());
             let codec = simple_voice::SimpleVoiceClient::new(url.room(), offer_by, chance);
             tokio::spawn(transport::http::run(base, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Rmc => {
+            let manner = rmc::Manner { opens: url.key("open") != Some("no"), sends: options.sends };
+            let new_id = move || rmc::user_id(options.id_prefix, &random_hex());
+            let codec = rmc::RmcClient::new(&url, manner, Box::new(new_id));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Gstrs => {
+            let codec = gstrs::GstrsClient::new(&url, options.sends);
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
         }
     };
     Session { events, commands, driver }

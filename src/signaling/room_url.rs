@@ -11,7 +11,7 @@ use super::gstreamer_wire::is_word;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
 use super::notify_talk::Role;
 use super::simple_voice_phase::OfferBy;
-use super::{gstreamer_url, mesh_order};
+use super::{gstreamer_url, gstrs_url, mesh_order, rmc_url};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
@@ -28,6 +28,10 @@ pub enum Scheme {
     Notify,
     /// Calls of two that are set up over HTTP (`simplevoice+http`, `simplevoice+https`).
     SimpleVoice,
+    /// RTCMultiConnection on Socket.IO (`rmc+http`, `rmc+https`).
+    Rmc,
+    /// The signalling of gst-plugins-rs' webrtcsink (`gstrs+ws`, `gstrs+wss`).
+    Gstrs,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -40,11 +44,15 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("notify+wss", "wss", Scheme::Notify),
     ("simplevoice+http", "http", Scheme::SimpleVoice),
     ("simplevoice+https", "https", Scheme::SimpleVoice),
+    ("rmc+http", "ws", Scheme::Rmc),
+    ("rmc+https", "wss", Scheme::Rmc),
+    ("gstrs+ws", "ws", Scheme::Gstrs),
+    ("gstrs+wss", "wss", Scheme::Gstrs),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RoomUrl {
     scheme: Scheme,
     prefix: &'static str,
@@ -101,6 +109,14 @@ pub enum RoomUrlError {
     /// An unknown value of `insecure=`.
     #[error("bad insecure={0:?}; insecure=1 accepts any certificate of this room's server, which TLS alone has")]
     BadInsecure(String),
+    /// A room where there are none.
+    #[error(
+        "\"{0}\" asks for a room, but this protocol has none: a server is one; producer=NAME picks one of its producers"
+    )]
+    NoRooms(String),
+    /// An unknown value of `open=`.
+    #[error("bad open={0:?}; it is no (wait until somebody opens the room) or yes (open it)")]
+    BadOpen(String),
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
@@ -188,7 +204,7 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let ours = |key: &str| OUR_KEYS.contains(&key);
+        let ours = |key: &str| scheme.takes(key);
         let mut keys: Keys = dial.query_pairs().into_owned().filter(|(key, _)| ours(key)).collect();
         // The others stay as they are written: to some servers the text of the query is a part of the room's name.
         let theirs = dial
@@ -220,6 +236,16 @@ impl Scheme {
         self != Self::SimpleVoice
     }
 
+    /// Whether a query key is ours in this protocol.
+    fn takes(self, key: &str) -> bool {
+        let more: &[&str] = match self {
+            Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice => &[],
+            Self::Rmc => &rmc_url::KEYS,
+            Self::Gstrs => &gstrs_url::KEYS,
+        };
+        OUR_KEYS.contains(&key) || more.contains(&key)
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
@@ -249,13 +275,15 @@ impl Scheme {
                 let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
                 Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
             }
+            Self::Rmc => rmc_url::enter(text, dial, keys),
+            Self::Gstrs => gstrs_url::enter(text, dial, keys),
         }
     }
 
     /// Reads our own id.
     fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
         match self {
-            Self::Mesh | Self::Notify | Self::SimpleVoice => {
+            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs => {
                 valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
             }
             Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
@@ -266,11 +294,18 @@ impl Scheme {
     pub(crate) fn polite(self, me: &ParticipantId, peer: &ParticipantId) -> bool {
         match self {
             Self::Mesh => mesh_order::polite(me, peer),
-            // The others ignore a colliding offer.
-            Self::GStreamer => true,
+            // The others ignore a colliding offer; where pages do otherwise, the codec has settled it before.
+            Self::GStreamer | Self::Rmc | Self::Gstrs => true,
             // The codec keeps our offer and ignores theirs; with Simple Voice no two can cross.
             Self::Notify | Self::SimpleVoice => false,
         }
+    }
+}
+
+/// As it is shown to people: a password among the keys must not get into a log.
+impl fmt::Debug for RoomUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomUrl({self})")
     }
 }
 
@@ -302,6 +337,20 @@ mod tests {
                 "é",
                 "mesh+ws://[::1]:1/?room=%C3%A9",
             ),
+            ("rmc+http://h:9001/?room=a b", "ws://h:9001/socket.io/", "a b", "rmc+http://h:9001/?room=a+b"),
+            (
+                "rmc+https://h/app?token=s&room=a&password=hush&open=no",
+                "wss://h/app/socket.io/?token=s",
+                "a",
+                "rmc+https://h/app?room=a",
+            ),
+            ("gstrs+ws://h:8443", "ws://h:8443/", "h", "gstrs+ws://h:8443/"),
+            (
+                "gstrs+wss://h/gstrs/hall 2?producer=cam 1&token=s",
+                "wss://h/gstrs/hall%202?token=s",
+                "hall 2",
+                "gstrs+wss://h/gstrs/hall%202?producer=cam+1",
+            ),
         ] {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
@@ -330,10 +379,22 @@ mod tests {
             ("notify+ws://h/?role=caller", "names no call; write it like notify+ws://"),
             ("notify+ws://h/call/1?role=boss", "bad role=\"boss\"; it is auto"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
+            ("gstrs+ws://h/?room=a", "this protocol has none: a server is one; producer=NAME"),
+            ("rmc+http://h/", "names no room; add ?room=NAME"),
+            ("rmc+http://h/?room=a&open=maybe", "bad open=\"maybe\"; it is no"),
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();
             assert!(error.contains(fault), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_never_shown_and_never_dialed() {
+        let url: RoomUrl = "rmc+http://h/?room=a&password=hush".parse().unwrap();
+        assert_eq!(url.key("password"), Some("hush"));
+        assert!(!format!("{url} {url:?} {}", url.dial()).contains("hush"));
+        let mesh: RoomUrl = "mesh+ws://h/ws?room=a&password=theirs".parse().unwrap();
+        assert_eq!(mesh.dial().as_str(), "ws://h/ws?password=theirs", "other protocols know no such key");
     }
 
     #[test]

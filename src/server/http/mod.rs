@@ -25,6 +25,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
+        .route("/gstrs", any(socket::gstrs))
+        .route("/gstrs/{name}", any(socket::gstrs))
         .route("/gst", any(socket::gstreamer))
         .route("/gst/", any(socket::gstreamer))
         .route("/gst/{*anything}", any(socket::gstreamer))

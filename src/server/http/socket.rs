@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::calls::NoPlace;
-use super::super::{Shared, gstreamer, mesh, notify};
+use super::super::{Shared, gstreamer, gstrs, mesh, notify};
 use super::text;
-use crate::signaling::mesh_wire::valid_id;
+use crate::signaling::mesh_wire::{valid_id, valid_room};
 
 /// `/ws`: mesh rooms.
 pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Response {
@@ -58,6 +58,22 @@ pub(super) async fn notify(State(shared): State<Shared>, Path(call): Path<String
         closing: shared.closing,
     };
     admitted.serve(move |socket| notify::serve(socket, setting, seat, frames))
+}
+
+/// `/gstrs` and `/gstrs/NAME`: producers and consumers of gst-plugins-rs.
+pub(super) async fn gstrs(State(shared): State<Shared>, space: Option<Path<String>>, request: Request) -> Response {
+    let space = match space {
+        None => String::new(),
+        Some(Path(name)) => match valid_room(&name) {
+            Some(name) => name.to_owned(),
+            None => return text(StatusCode::NOT_FOUND, "a name has 1 to 64 bytes without control characters"),
+        },
+    };
+    let admitted = match admit(&shared, request).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return *refusal,
+    };
+    admitted.serve(move |socket| gstrs::serve(socket, shared.spaces, space, shared.limits, shared.closing))
 }
 
 /// Whether a request wants a WebSocket.

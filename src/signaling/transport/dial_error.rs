@@ -51,6 +51,11 @@ impl Dial {
         &self.host
     }
 
+    /// The address, for what a codec adds to it.
+    pub(crate) fn url_mut(&mut self) -> &mut Url {
+        &mut self.url
+    }
+
     /// How TLS is spoken; `None` leaves it to the default, which trusts whom this machine trusts.
     pub(crate) fn connector(&self) -> Result<Option<Connector>, SignalingError> {
         if !self.any_certificate {

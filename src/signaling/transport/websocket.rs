@@ -87,7 +87,8 @@ struct Drained {
 impl<C: ClientCodec> Driver<C> {
     async fn run(&mut self) -> Result<(), SignalingError> {
         loop {
-            let connecting = self.dial.clone();
+            let mut connecting = self.dial.clone();
+            self.codec.dialing(connecting.url_mut());
             let next = match self.while_offline(async move { connect(&connecting).await }).await {
                 Err(next) => next,
                 Ok(Ok(socket)) => self.online(socket).await,

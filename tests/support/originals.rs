@@ -1,0 +1,66 @@
+//! The originals that npm brings: servers that run beside the tests, libraries for pages in a browser. `scripts/setup test`
+//! installs them into `target/npm`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use super::process::{Running, piped};
+use super::roomcast::probe;
+
+/// A file of an installed package.
+fn installed(file: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/npm/node_modules").join(file);
+    assert!(path.exists(), "{} is not installed: run `scripts/setup test`", path.display());
+    path
+}
+
+/// The text of a library, for `BrowserOptions::before_load`.
+pub(crate) fn library(file: &str) -> String {
+    std::fs::read_to_string(installed(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Asserts that a recording decodes, and that a page of [`super::flash_and_beep_js`] was in it for seconds. Whether each output
+/// is without a gap is the matter of other tests.
+pub(crate) async fn assert_shows_flash_and_beep(recording: &str) {
+    let report = probe(recording, &[]).await;
+    assert_eq!(report["problems"], serde_json::json!([]), "{report:#}");
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    assert_eq!(streams.len(), 2, "{report:#}");
+    assert!(streams.iter().all(|stream| stream["decode_errors"] == 0), "{report:#}");
+    // Once a second in at least ten seconds; a busy machine loses some.
+    assert!(report["skew"]["count"].as_u64().unwrap_or(0) >= 4, "{report:#}");
+}
+
+/// The original RTCMultiConnection server. Dropping it kills it, as a crash would.
+pub(crate) struct RmcServer {
+    running: Running,
+    /// It writes a log into the directory it runs in.
+    directory: TempDir,
+}
+
+impl RmcServer {
+    /// Starts it on a port of loopback and returns when it accepts connections.
+    pub(crate) async fn start(port: u16) -> Self {
+        let directory = TempDir::with_prefix("roomcast-rmc-").expect("a temporary directory");
+        let mut command = piped("node");
+        command.arg(installed("rtcmulticonnection-server/server.js")).current_dir(directory.path());
+        command.env("PORT", port.to_string()).env("IP", "127.0.0.1").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running::start(command, "nodejs");
+        for _ in 0..500 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Self { running, directory };
+            }
+            if let Ok(Some(status)) = running.child.try_wait() {
+                panic!("the RTCMultiConnection server ended at once: {status}");
+            }
+            // A socket that another process opens has no event of its own.
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the RTCMultiConnection server does not accept connections on port {port}");
+    }
+}
