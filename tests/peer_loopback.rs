@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use roomcast::peer::{InboundTrack, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent, RtpPacket};
+use roomcast::peer::{InboundTrack, Network, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent, RtpPacket};
 use roomcast::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SdpType, SessionDescription};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ struct Side {
 async fn start(name: &str, polite: bool) -> Side {
     let config = PeerConfig {
         ice_servers: vec![],
-        ice_addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        network: Network::on(vec![IpAddr::from([127, 0, 0, 1])]),
         codecs: Codec::ALL.to_vec(),
         polite,
     };
@@ -348,7 +348,7 @@ async fn hostile_descriptions_are_refused_and_stale_answers_ignored() {
 #[tokio::test]
 async fn a_connection_without_codecs_or_addresses_is_refused() {
     for (codecs, addresses) in [(vec![], vec![IpAddr::from([127, 0, 0, 1])]), (vec![Codec::Vp8], vec![])] {
-        let config = PeerConfig { ice_servers: vec![], ice_addresses: addresses, codecs, polite: true };
+        let config = PeerConfig { ice_servers: vec![], network: Network::on(addresses), codecs, polite: true };
         assert!(Peer::start(ParticipantId::new("x"), config, mpsc::channel(1).0).await.is_err());
     }
 }

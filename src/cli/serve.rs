@@ -7,6 +7,7 @@ use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, 
 use serde_json::json;
 use url::Url;
 
+use super::network::NetworkOptions;
 use super::{Context, Exit, Failure, print_line};
 
 /// Options of `roomcast serve`.
@@ -14,7 +15,11 @@ use super::{Context, Exit, Failure, print_line};
 #[command(after_help = "Examples:
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
-  roomcast serve --listen unix:/run/roomcast.sock --no-bridges")]
+  roomcast serve --listen unix:/run/roomcast.sock --no-bridges
+  roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
+
+The network options are those of its bridges, each of which is a process with one port of its own: a range of 16 ports
+is enough for 16 rooms that are watched at once, a single port for one.")]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.
     #[arg(long, env = "ADDR", default_value_t, value_name = "ADDRESS")]
@@ -31,6 +36,8 @@ pub(crate) struct Options {
     /// Seconds that a room's bridge goes on when nobody watches any more.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", conflicts_with = "no_bridges")]
     bridge_idle: u64,
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
@@ -38,7 +45,10 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         None
     } else {
         let config = GatewayConfig::of_this_program()?;
-        Some(GatewayConfig { idle: Duration::from_secs(options.bridge_idle), ..config })
+        // A port cannot be shared by processes: no more bridges than ports.
+        let most = options.network.children().map_or(config.most, |ports| ports.min(config.most));
+        let arguments = options.network.arguments();
+        Some(GatewayConfig { idle: Duration::from_secs(options.bridge_idle), arguments, most, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {

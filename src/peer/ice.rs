@@ -2,6 +2,7 @@
 //!
 //! Addresses are always explicit: a wildcard would offer every interface, those of container bridges included.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use if_addrs::IfAddr;
@@ -22,6 +23,23 @@ pub fn local_addresses(room_is_loopback: bool) -> Vec<IpAddr> {
     });
     let interfaces = interfaces.iter().filter(|interface| interface.is_oper_up() || interface.is_loopback());
     select(interfaces.map(|interface| (interface.name.as_str(), &interface.addr)), room_is_loopback)
+}
+
+/// The addresses asked for, with the machine's own in the place of a wildcard.
+pub(crate) fn explicit(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut explicit = Vec::new();
+    for address in addresses {
+        let own = if address.is_unspecified() { local_addresses(true) } else { vec![*address] };
+        explicit.extend(own.into_iter().filter(|own| own.is_ipv4() == address.is_ipv4()));
+    }
+    let mut seen = HashSet::new();
+    explicit.retain(|address| seen.insert(*address));
+    explicit
+}
+
+/// Whether a relay is made there.
+pub(crate) fn is_turn(server: &RTCIceServer) -> bool {
+    server.urls.iter().any(|url| url.starts_with("turn"))
 }
 
 fn select<'a>(interfaces: impl Iterator<Item = (&'a str, &'a IfAddr)>, room_is_loopback: bool) -> Vec<IpAddr> {

@@ -110,6 +110,7 @@ fn audio(options: &PublishOptions) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::NetworkConfig;
 
     pub(crate) fn options() -> PublishOptions {
         PublishOptions {
@@ -121,7 +122,7 @@ mod tests {
             file: None,
             duration: None,
             ice_servers: vec![],
-            ice_addresses: vec![],
+            network: NetworkConfig::default(),
         }
     }
 

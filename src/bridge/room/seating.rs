@@ -6,7 +6,7 @@ use super::super::events::Event;
 use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
-use crate::peer::{self, PeerConfig};
+use crate::peer::PeerConfig;
 use crate::signaling::{self, Command};
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
@@ -23,13 +23,9 @@ impl Room {
         self.generation += 1;
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
-        let ice_addresses = if self.config.ice_addresses.is_empty() {
-            peer::ice::local_addresses(self.config.room.is_loopback())
-        } else {
-            self.config.ice_addresses.clone()
-        };
         let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
-        let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
+        let config =
+            PeerConfig { ice_servers, network: self.network.clone(), codecs: self.checked.codecs.clone(), polite };
         let media = (self.clock.clone(), self.config.jitter_latency);
         let participant =
             Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);

@@ -37,6 +37,7 @@ impl Room {
             participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
+            ports: self.network.usage(),
             outputs: self.output_states.clone(),
         };
         if tell {
