@@ -6,12 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::mdns::MulticastSocket;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::transport::RTCIceServer;
 use rtc::shared::error::Error;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
@@ -111,6 +113,7 @@ pub(crate) async fn build(
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))
         .with_include_loopback_candidate(addresses.iter().any(IpAddr::is_loopback))
         .with_lite(is_lite)
+        .with_multicast_dns_mode(multicast_dns())
         .build();
     // A port of its own on each address: shared ports are put in their place by the runtime.
     let sockets: Vec<SocketAddr> = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
@@ -129,4 +132,16 @@ pub(crate) async fn build(
         .await
         .map_err(setup)?;
     Ok(Arc::new(connection))
+}
+
+/// Names that browsers give in the place of their addresses are looked up where the network has multicast. Where it has
+/// none, as with IPv6 alone, the engine would refuse the whole connection; browsers are found by their checks then.
+fn multicast_dns() -> MulticastDnsMode {
+    match MulticastSocket::new().into_std() {
+        Ok(_closed_again) => MulticastDnsMode::QueryOnly,
+        Err(error) => {
+            debug!(%error, "no multicast DNS");
+            MulticastDnsMode::Disabled
+        }
+    }
 }
