@@ -24,13 +24,13 @@ impl Call {
     /// Starts a server at `host` (which it must be reachable by from everywhere), and a bridge with these options.
     async fn start(server: (&Namespace, &str), bridge: &Namespace, options: &[&str]) -> Self {
         let (namespace, host) = server;
-        let mut server = Roomcast::start_in(namespace, ["serve", "--listen", &format!("{host}:8080"), "--no-bridges"]);
+        let mut server = namespace.roomcast(["serve", "--listen", &format!("{host}:8080"), "--no-bridges"]);
         server.wait_event("listening", PATIENCE).await;
         let directory = tempfile::tempdir().unwrap();
         let recording = directory.path().join("call.mkv").display().to_string();
         let url = format!("mesh+ws://{host}:8080/ws?room=r");
         let arguments = ["bridge", &url, "-o", &recording, "--size", "320x180", "--fps", "15"];
-        let mut bridge = Roomcast::start_in(bridge, arguments.iter().chain(options));
+        let mut bridge = bridge.roomcast(arguments.iter().chain(options));
         bridge.wait_event("joined", PATIENCE).await;
         Self { _server: server, bridge, publishers: Vec::new(), directory }
     }
@@ -39,7 +39,7 @@ impl Call {
     async fn join(&mut self, network: &Namespace, host: &str, options: &[&str]) {
         let url = format!("mesh+ws://{host}:8080/ws?room=r&call=none");
         let arguments = ["publish", &url, "--size", "320x180", "--fps", "15"];
-        self.publishers.push(Roomcast::start_in(network, arguments.iter().chain(options)));
+        self.publishers.push(network.roomcast(arguments.iter().chain(options)));
         let tracks = [
             self.bridge.wait_event("track_started", PATIENCE).await,
             self.bridge.wait_event("track_started", PATIENCE).await,
@@ -73,8 +73,7 @@ impl Call {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_one_to_one_nat_the_public_address_is_the_way_in() {
     let _turn = one_at_a_time().await;
-    let (inside, nat, outside) =
-        (Namespace::new("in").await, Namespace::new("nat").await, Namespace::new("out").await);
+    let (inside, nat, outside) = (Namespace::new("in").await, Namespace::new("nat").await, Namespace::new("out").await);
     inside.connect(&["10.0.0.2/24"], &nat, &["10.0.0.1/24"]).await;
     inside.ip("route add default via 10.0.0.1").await;
     outside.connect(&["203.0.113.9/24"], &nat, &["203.0.113.1/24", "203.0.113.7/24"]).await;

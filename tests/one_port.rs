@@ -64,8 +64,7 @@ async fn six_participants_share_one_port_and_leave_nothing_behind() {
     let (_server, base, mut bridge, _directory) = room(&["--udp-port", "0"]).await;
     let url = format!("{}/ws?room=r&call=none", base.replace("http", "mesh+ws"));
     let small = ["--size", "160x90", "--fps", "5", "--bind", "127.0.0.1", "--no-audio"];
-    let mut people: Vec<_> =
-        (0..PEOPLE).map(|_| Roomcast::start(["publish", &url].iter().chain(&small))).collect();
+    let mut people: Vec<_> = (0..PEOPLE).map(|_| Roomcast::start(["publish", &url].iter().chain(&small))).collect();
     let mut sending = HashSet::new();
     while sending.len() < PEOPLE {
         let track = bridge.wait_event("track_started", PATIENCE).await;

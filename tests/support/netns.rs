@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::roomcast::Roomcast;
+
 /// A network namespace; dropping it deletes it with its links.
 pub(crate) struct Namespace {
     name: String,
@@ -81,6 +83,11 @@ impl Namespace {
     pub(crate) async fn sysctl(&self, setting: &str) {
         let set = output("ip", ["netns", "exec", &self.name, "sysctl", "-q", "-w", setting]).await;
         set.unwrap_or_else(|error| panic!("sysctl (apt-get install procps) {setting}: {error}"));
+    }
+
+    /// Starts `roomcast ARGS --json` in here.
+    pub(crate) fn roomcast<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Roomcast {
+        Roomcast::start_as(self.command(env!("CARGO_BIN_EXE_roomcast")), args)
     }
 
     /// A command that will run in here, under its own process id.

@@ -13,7 +13,6 @@ use tokio::process::{ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::netns::Namespace;
 use super::ports::free_tcp_port;
 use super::process::Running;
 
@@ -31,15 +30,8 @@ impl Roomcast {
         Self::start_as(Command::new(env!("CARGO_BIN_EXE_roomcast")), args)
     }
 
-    /// Starts `roomcast ARGS --json` in a network of its own.
-    pub(crate) fn start_in<A: AsRef<std::ffi::OsStr>>(
-        network: &Namespace,
-        args: impl IntoIterator<Item = A>,
-    ) -> Self {
-        Self::start_as(network.command(env!("CARGO_BIN_EXE_roomcast")), args)
-    }
-
-    fn start_as<A: AsRef<std::ffi::OsStr>>(mut command: Command, args: impl IntoIterator<Item = A>) -> Self {
+    /// Starts `roomcast ARGS --json` by a command that runs it elsewhere.
+    pub(crate) fn start_as<A: AsRef<std::ffi::OsStr>>(mut command: Command, args: impl IntoIterator<Item = A>) -> Self {
         command.args(args).arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = Running::start(command, "roomcast");
         let stdout = running.child.stdout.take().expect("stdout is piped");

@@ -11,6 +11,9 @@
 //!   └──────────── datagrams ───────────┴────────────────────────┘
 //! ```
 //!
+//! Two processes that both use one port can have one connection with each other: a second one would have the same pair of
+//! addresses, and its media could not be told apart.
+//!
 //! Used by [`super::network`] alone. It looks at no media, checks no password, and keeps nobody's datagrams waiting for
 //! somebody else: a connection that does not keep up loses its own.
 
