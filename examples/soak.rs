@@ -51,7 +51,20 @@ async fn main() -> Result<(), Failure> {
     let server = serve(ServerConfig { listen, limits, ..ServerConfig::default() }, stop.clone()).await?;
     let room: RoomUrl = format!("mesh+ws://{}/ws?room=soak", server.addr()).parse()?;
     let soak = Soak::start(room, &stop).await?;
+    let judged = try_everything(&soak, people, joins).await;
+    if judged.is_ok() {
+        stop.cancel();
+    }
+    // Why the bridge has ended says more than who missed it.
+    if soak.bridge.is_finished() || judged.is_ok() {
+        soak.bridge.await??;
+    }
+    stop.cancel();
+    server.closed().await;
+    judged
+}
 
+async fn try_everything(soak: &Soak, people: usize, joins: usize) -> Result<(), Failure> {
     let before = soak.quiet().await?;
     println!("{:>12} {:>9} {:>6} {:>6} {:>7} {:>8}", "", "RSS kB", "fds", "tasks", "routes", "dropped");
     before.print("begin");
@@ -88,8 +101,6 @@ async fn main() -> Result<(), Failure> {
     let after = soak.quiet().await?;
     after.print("end");
     println!("{joins} joins in {:.0} s", started.elapsed().as_secs_f64());
-    soak.end(&stop).await?;
-    server.closed().await;
     after.judge(&before, &middle.unwrap_or(before))
 }
 
@@ -174,12 +185,6 @@ impl Soak {
             routes: ports.routes,
             dropped: ports.dropped,
         }
-    }
-
-    async fn end(self, stop: &CancellationToken) -> Result<(), Failure> {
-        stop.cancel();
-        self.bridge.await??;
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use support::{Namespace, Roomcast, Running, one_at_a_time};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Longer than anything here takes, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ impl Call {
 
     /// Waits for figures that say that pictures flow, and returns them.
     async fn figures(&mut self) -> serde_json::Value {
-        loop {
+        for _ in 0..6 {
             let figures = self.bridge.wait_event("stats", PATIENCE).await;
             let participants = figures["participants"].as_array().unwrap();
             let flows = |participant: &serde_json::Value| participant["fps"].as_f64().unwrap() > 0.0;
@@ -57,6 +58,7 @@ impl Call {
                 return figures;
             }
         }
+        panic!("pictures do not flow: {:#?}\n{}", self.bridge.events().last(), self.bridge.log());
     }
 
     /// Everybody leaves, the bridge ends, and its recording is there.
@@ -153,8 +155,21 @@ async fn start_coturn(network: &Namespace, address: &str) -> Running {
     let (listen, relay) = (format!("--listening-ip={address}"), format!("--relay-ip={address}"));
     command.args(["-n", &listen, &relay, "--user=user:secret", "--realm=test", "--lt-cred-mech", "--no-cli"]);
     command.args(["--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", "--pidfile=/dev/null"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Running::start(command, "coturn iproute2")
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut coturn = Running::start(command, "coturn iproute2");
+    let mut log = BufReader::new(coturn.child.stdout.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = log.next_line().await.unwrap() {
+            if line.contains("Total General servers") {
+                // Its log is read on, or it would wait for us.
+                tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+                return;
+            }
+        }
+        panic!("turnserver is not installed or ended at once: apt-get install coturn");
+    };
+    tokio::time::timeout(PATIENCE, ready).await.expect("turnserver starts");
+    coturn
 }
 
 #[tokio::test(flavor = "multi_thread")]

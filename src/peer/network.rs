@@ -73,7 +73,7 @@ pub struct PortUsage {
     pub routes: usize,
     /// Datagrams that belonged to nobody.
     pub strays: u64,
-    /// Datagrams that a connection, since ended, was too slow for.
+    /// Datagrams that connections were too slow for.
     pub dropped: u64,
 }
 

@@ -117,9 +117,10 @@ impl Port {
         self.routes().count()
     }
 
-    /// Datagrams that belonged to nobody, and datagrams that connections were too slow for, those of ended ones.
+    /// Datagrams that belonged to nobody, and datagrams that connections were too slow for.
     pub(crate) fn losses(&self) -> (u64, u64) {
-        (self.strays.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
+        let dropped: u64 = self.routes().targets().map(|queue| queue.dropped()).sum();
+        (self.strays.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed) + dropped)
     }
 
     pub(super) fn max_gso_segments(&self) -> usize {

@@ -160,6 +160,11 @@ impl<T> Routes<T> {
         Some(connection.target)
     }
 
+    /// What stands for each connection.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &T> {
+        self.connections.values().map(|connection| &connection.target)
+    }
+
     pub(crate) fn count(&self) -> RouteCount {
         RouteCount {
             connections: self.connections.len(),
