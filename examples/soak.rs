@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Longer than anything here takes, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How many come and go at once.
 const AT_ONCE: usize = 8;
 /// How long all people stay together.
@@ -52,15 +52,11 @@ async fn main() -> Result<(), Failure> {
     let room: RoomUrl = format!("mesh+ws://{}/ws?room=soak", server.addr()).parse()?;
     let soak = Soak::start(room, &stop).await?;
     let judged = try_everything(&soak, people, joins).await;
-    if judged.is_ok() {
-        stop.cancel();
-    }
-    // Why the bridge has ended says more than who missed it.
-    if soak.bridge.is_finished() || judged.is_ok() {
-        soak.bridge.await??;
-    }
     stop.cancel();
+    let ended = soak.bridge.await?;
     server.closed().await;
+    // Why the bridge has ended says more than who missed it.
+    ended?;
     judged
 }
 
