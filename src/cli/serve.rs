@@ -18,8 +18,8 @@ use super::{Context, Exit, Failure, print_line};
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges
   roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
 
-The network options are those of its bridges, each of which is a process with one port of its own: a range of 16 ports
-is enough for 16 rooms that are watched at once, a single port for one.")]
+The network options are those of its bridges. Each bridge is a process and needs a port of its own: \
+a range of 16 ports is enough for 16 rooms that are watched at once, a single port for one.")]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.
     #[arg(long, env = "ADDR", default_value_t, value_name = "ADDRESS")]

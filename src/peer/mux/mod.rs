@@ -34,4 +34,6 @@ pub(crate) use stream::SharedListener;
 pub(crate) use tcp_port::TcpPort;
 
 #[cfg(test)]
+mod tcp_tests;
+#[cfg(test)]
 mod tests;
