@@ -90,11 +90,24 @@ async fn six_participants_share_one_port_and_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_uses_the_one_port() {
+    let _turn = one_at_a_time().await;
+    let (figures, path) = path_of_a_browser(&["--udp-port", "0"], Vec::new()).await;
+    assert_eq!(path, json!(["udp", port(&figures["ports"]["udp"])]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_without_udp_comes_in_over_tcp() {
     let _turn = one_at_a_time().await;
+    let no_udp = vec!["--webrtc-ip-handling-policy=disable_non_proxied_udp".to_owned()];
     let options = ["--udp-port", "0", "--tcp-port", "0", "--ice-lite"];
-    let (_server, base, mut bridge, _directory) = room(&options).await;
-    let flags = vec!["--force-webrtc-ip-handling-policy=disable_non_proxied_udp".to_owned()];
+    let (figures, path) = path_of_a_browser(&options, no_udp).await;
+    assert_eq!(path, json!(["tcp", port(&figures["ports"]["tcp"])]));
+}
+
+/// The bridge's figures once a browser's picture flows, and how that browser reaches it: protocol and port.
+async fn path_of_a_browser(options: &[&str], flags: Vec<String>) -> (Value, Value) {
+    let (_server, base, mut bridge, _directory) = room(options).await;
     let page = Browser::start_with(BrowserOptions { flags, ..BrowserOptions::default() }).await;
     page.goto(&format!("{base}/?room=r")).await;
     page.wait_for("typeof connect === 'function'", PATIENCE).await;
@@ -108,14 +121,19 @@ async fn a_browser_without_udp_comes_in_over_tcp() {
         .eval(
             "(async () => { for (const { pc } of state.peers.values()) {
                const all = [...(await pc.getStats()).values()];
-               const pair = all.find((one) => one.type === 'candidate-pair' && one.nominated);
+               const transport = all.find((one) => one.type === 'transport');
+               const pair = all.find((one) => one.id === transport?.selectedCandidatePairId);
                const remote = all.find((one) => one.id === pair?.remoteCandidateId);
-               if (remote) return [remote.protocol, String(remote.port)]; } })()",
+               if (remote) return [remote.protocol, remote.port]; } })()",
         )
         .await;
-    let tcp: std::net::SocketAddr = flowing["ports"]["tcp"][0].as_str().unwrap().parse().unwrap();
-    assert_eq!(path, json!(["tcp", tcp.port().to_string()]));
     assert!(bridge.terminate(PATIENCE).await.success(), "{}", bridge.log());
+    (flowing, path)
+}
+
+/// The port of the first of these addresses.
+fn port(addresses: &Value) -> u16 {
+    addresses[0].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,8 +166,7 @@ async fn an_offer_names_the_shared_port_and_the_public_address_alone() {
     let mut bridge = Roomcast::start(arguments.iter().chain(&ports).chain(&["--public-ip", public]));
     bridge.wait_event("joined", PATIENCE).await;
     let ports = figures(&mut bridge, "its ports", |figures| figures["ports"].is_object()).await["ports"].clone();
-    let port = |list: &Value| list[0].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
-    let (udp, tcp) = (port(&ports["udp"]), port(&ports["tcp"]));
+    let (udp, tcp) = (port(&ports["udp"]).to_string(), port(&ports["tcp"]).to_string());
     let mut found = HashSet::new();
     let mut offered = false;
     while found.len() < 3 || !offered {
