@@ -4,14 +4,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use support::{Caller, FlashAndBeep, Roomcast, one_at_a_time, picture_at, probe};
+use support::{Caller, FlashAndBeep, Roomcast, assert_whole, one_at_a_time, picture_at};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Several of these are encoded and decoded on whatever runs the tests.
 const SMALL: FlashAndBeep = FlashAndBeep { width: 320, height: 180, fps: 15, camera: true, microphone: true };
-/// The canvas; pictures are read back in grey at this size.
-const CANVAS: (usize, usize) = (1280, 720);
+/// The canvas; pictures are read back in grey at this size. Smaller than what is sent: what this test is about does not
+/// depend on it, and whatever runs the tests encodes it beside three browsers.
+const CANVAS: (usize, usize) = (640, 360);
 /// In full range: an empty canvas is at 0, the darkest part of the test picture at 12 or more.
 const DARK: f64 = 5.0;
 
@@ -34,16 +34,6 @@ fn mean(picture: &[u8], (left, right): (f64, f64), (top, bottom): (f64, f64)) ->
     samples.iter().map(|sample| f64::from(**sample)).sum::<f64>() / samples.len() as f64
 }
 
-fn assert_no_gap(report: &Value, source: &str, wall: f64) {
-    for stream in report["streams"].as_array().into_iter().flatten() {
-        assert_eq!(stream["gaps"]["count"], 0, "{source}: {report:#}");
-        assert_eq!(stream["decode_errors"], 0, "{source}: {report:#}");
-        let length = stream["duration"].as_f64().unwrap_or(0.0);
-        assert!((length - wall).abs() <= 0.3, "{source}: {length} s of {wall} s: {report:#}");
-    }
-    assert_eq!(report["streams"].as_array().map(Vec::len), Some(2), "{source}: {report:#}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_changes_all_the_time_leaves_no_gap_in_any_output() {
     let _turn = one_at_a_time().await;
@@ -52,7 +42,8 @@ async fn a_room_that_changes_all_the_time_leaves_no_gap_in_any_output() {
     let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
     let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
     let (mkv, mp4, hls) = (path("call.mkv"), path("call.mp4"), format!("hls:{}?list=1000", path("www")));
-    let mut bridge = Roomcast::start(["bridge", &room, "-o", &mkv, "-o", &mp4, "-o", &hls]);
+    let size = format!("{}x{}", CANVAS.0, CANVAS.1);
+    let mut bridge = Roomcast::start(["bridge", &room, "--size", &size, "-o", &mkv, "-o", &mp4, "-o", &hls]);
     bridge.wait_event("joined", SOON).await;
     let began = Instant::now();
 
@@ -105,6 +96,6 @@ async fn a_room_that_changes_all_the_time_leaves_no_gap_in_any_output() {
     let wall = began.elapsed().as_secs_f64();
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
     for source in [&mkv, &mp4, &path("www/index.m3u8")] {
-        assert_no_gap(&probe(source, &[]).await, source, wall);
+        assert_whole(source, wall, &bridge).await;
     }
 }

@@ -112,7 +112,7 @@ async fn a_door_that_stays_shut_ends_the_first_join_and_says_what_to_do() {
         ("mesh+ws://no-such-host.invalid/ws?room=r".to_owned(), "cannot reach no-such-host.invalid"),
         (format!("mesh+wss://{no_tls}/ws?room=r"), "TLS with 127.0.0.1:"),
         (format!("mesh+ws://{page}/ws?room=r"), "answers HTTP 200 instead of a WebSocket; check the path"),
-        (format!("mesh+ws://{}/?room=r", server.addr()), "instead of a WebSocket; check the path"),
+        (format!("mesh+ws://{}/other?room=r", server.addr()), "instead of a WebSocket; check the path"),
         (
             format!("mesh+ws://{}/ws?room=r&origin=http://evil", server.addr()),
             "refuses the origin http://evil (HTTP 403)",

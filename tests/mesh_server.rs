@@ -303,7 +303,6 @@ async fn a_receiver_that_stops_reading_is_closed_with_1013_and_the_sender_goes_o
     sender.hear().await;
     let frame =
         format!(r#"{{"type":"offer","to":"stuck","sdp":{{"type":"offer","sdp":"{}"}}}}"#, "x".repeat(1_000_000));
-    let started = Instant::now();
     let mut sent = 0;
     loop {
         sender.say(&frame).await;
@@ -314,7 +313,6 @@ async fn a_receiver_that_stops_reading_is_closed_with_1013_and_the_sender_goes_o
             break;
         }
     }
-    assert!(started.elapsed() < PATIENCE);
     assert_eq!(stuck.close_code().await, Some(1013));
 }
 

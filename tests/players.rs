@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{
     Caller, FlashAndBeep, Roomcast, even_rtp_ports, one_at_a_time, play_with_playbin, play_with_vlc, probe,
-    read_with_ffmpeg,
+    read_with_ffmpeg, receive_with_ffmpeg, serve_rtsp_with_vlc,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -31,8 +31,10 @@ async fn players_that_join_late_show_a_browsers_call() {
     let socket = path("live.ts");
     let (hls, ts) = (format!("hls:{}", path("www")), format!("ts+unix:{socket}"));
     let outputs = [&first, &second, &third, &fourth, &hls, &ts];
+    // A small picture: the machine also runs the browser and the players.
+    let flags = ["bridge", &room, "--size", "640x360"];
     let mut bridge =
-        Roomcast::start(["bridge", &room].into_iter().chain(outputs.iter().flat_map(|output| ["-o", output.as_str()])));
+        Roomcast::start(flags.into_iter().chain(outputs.iter().flat_map(|output| ["-o", output.as_str()])));
     for _ in &outputs {
         bridge.wait_event("output_ready", SOON).await;
     }
@@ -43,7 +45,7 @@ async fn players_that_join_late_show_a_browsers_call() {
     let (file, whitelist) = (path("1.sdp"), r#"{protocol_whitelist="file,udp,rtp"}"#);
     let vlc = ["--demux", "avformat", "--avformat-options", whitelist, &file];
     let uri = format!("sdp://{}", path("2.sdp"));
-    let reading = read_with_ffmpeg(&ffmpeg, LENGTH).await;
+    let reading = receive_with_ffmpeg(&ffmpeg, LENGTH).await;
     assert_eq!(reading.errors, Vec::<String>::new(), "ffmpeg at the SDP");
     assert!(reading.frames >= ENOUGH, "ffmpeg at the SDP: {reading:?}");
     let shown = play_with_vlc(&vlc, LENGTH).await;
@@ -64,7 +66,7 @@ async fn players_that_join_late_show_a_browsers_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_servers_room_plays_over_http_without_a_flag_and_lips_match_the_voice() {
     let _turn = one_at_a_time().await;
-    let (_server, base) = Roomcast::serve(&[]).await;
+    let (_server, base) = Roomcast::serve(&["--size", "640x360"]).await;
     let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
     // A small picture: the machine also runs the bridge and the players.
     let mut person = Roomcast::start(["publish", &room, "--size", "640x360"]);
@@ -85,5 +87,38 @@ async fn a_servers_room_plays_over_http_without_a_flag_and_lips_match_the_voice(
         assert_eq!(report["faults"], serde_json::json!([]), "{source}: {report:#}");
         let skew = report["skew"]["median_ms"].as_f64().unwrap_or(f64::NAN);
         assert!(skew.abs() <= 20.0, "{source}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_vlc_serves_by_rtsp_is_probed() {
+    let _turn = one_at_a_time().await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
+    let mut person = Roomcast::start(["publish", &room, "--size", "320x180"]);
+    person.wait_event("joined", SOON).await;
+    let file = directory.path().join("call.mkv");
+    let size = ["--size", "320x180", "--duration", "6"];
+    let mut bridge = Roomcast::start(["bridge", &room, "-o", file.to_str().unwrap()].into_iter().chain(size));
+    assert!(bridge.ended(SOON).await.success(), "{}", bridge.log());
+
+    let (_vlc, url) = serve_rtsp_with_vlc(&file);
+    // A server that another process starts has no event of its own.
+    let answered = async {
+        loop {
+            let report = probe(&url, &["--duration", "3"]).await;
+            if report["streams"].as_array().is_some_and(|streams| streams.len() == 2) {
+                return report;
+            }
+        }
+    };
+    let report = tokio::time::timeout(SOON, answered).await.unwrap_or_else(|_| panic!("{url} does not answer"));
+    assert_eq!(report["container"], "RTSP", "{report:#}");
+    let codecs: Vec<_> = report["streams"].as_array().unwrap().iter().map(|stream| stream["codec"].clone()).collect();
+    assert!(codecs.contains(&"h264".into()) && codecs.contains(&"aac".into()), "{report:#}");
+    for stream in report["streams"].as_array().unwrap() {
+        assert!(stream["frames"].as_u64() >= Some(30), "{report:#}");
     }
 }

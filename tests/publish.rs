@@ -11,6 +11,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use roomcast::media::layout::Size;
 use roomcast::peer::{InboundTrack, Network, NetworkConfig, Peer, PeerConfig, PeerEvent};
 use roomcast::publish::{PublishEvent, PublishOptions, publish};
 use roomcast::server::{ListenAddress, ServerConfig, serve};
@@ -125,7 +126,7 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
     let url: RoomUrl = format!("mesh+ws://{}/ws?room=test", server.addr()).parse().unwrap();
 
     let options = PublishOptions {
-        size: (320, 240),
+        size: Size { width: 320, height: 240 },
         fps: 30,
         video: Some(Codec::Vp8),
         video_bitrate: None,

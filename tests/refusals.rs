@@ -63,9 +63,9 @@ async fn bad_arguments_end_with_2_and_name_the_argument_and_the_way_out_before_a
         // The settings.
         (&[room, "-o", "a.mkv", "--codecs", "vp8,h266"], &["--codecs", "`h266`", "use vp8, h264"]),
         (&[room, "-o", "a.mkv", "--encoder", "magic"], &["--encoder", "`magic`", "use auto"]),
-        (&[room, "-o", "a.mkv", "--size", "big"], &["--size", "`big`", "write 1280x720"]),
-        (&[room, "-o", "a.mkv", "--size", "1281x720"], &["--size 1281x720", "even numbers"]),
-        (&[room, "-o", "a.mkv", "--size", "0x0"], &["--size 0x0", "16x16"]),
+        (&[room, "-o", "a.mkv", "--size", "big"], &["--size", "`big`", "like 1280x720"]),
+        (&[room, "-o", "a.mkv", "--size", "1281x720"], &["--size", "`1281x720`", "even numbers"]),
+        (&[room, "-o", "a.mkv", "--size", "0x0"], &["--size", "`0x0`", "from 16"]),
         (&[room, "-o", "a.mkv", "--fps", "0"], &["--fps 0", "1 to 120"]),
         (&[room, "-o", "a.mkv", "--gop", "nan"], &["--gop NaN", "0.1 to 60"]),
         (&[room, "-o", "a.mkv", "--video-bitrate", "fast"], &["--video-bitrate", "write 2M"]),

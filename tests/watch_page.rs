@@ -9,7 +9,7 @@ use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, flash_and_beep_js
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_waits_for_the_call_and_then_sees_it_without_a_drop() {
     let _turn = one_at_a_time().await;
-    let (server, base) = Roomcast::serve(&[]).await;
+    let (server, base) = Roomcast::serve(&["--size", "640x360"]).await;
     let source = FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() };
     let options = BrowserOptions { before_load: flash_and_beep_js(source), ..BrowserOptions::default() };
     let (viewer, caller) = tokio::join!(Browser::start(), Browser::start_with(options));
@@ -34,10 +34,14 @@ async fn a_viewer_waits_for_the_call_and_then_sees_it_without_a_drop() {
         let during = viewer.eval(&format!("__watch.stats.{fault} - __from.{fault}")).await;
         assert_eq!(during, 0, "{fault}: {}", context());
     }
-    // How many pictures a browser skips says how busy this machine is; more than a few would be a fault of the stream.
-    let dropped =
-        viewer.eval("(__watch.stats.dropped - __from.dropped) / (__watch.stats.frames - __from.frames)").await;
-    assert!(dropped.as_f64().is_some_and(|share| share < 0.05), "{dropped} dropped: {}", context());
+    // Every picture of these seconds arrived. How many of them the browser then skips says how busy this machine is; a
+    // stream whose pictures came at wrong times would lose a good part of them.
+    let seconds = viewer.eval("__watch.stats.time - __from.time").await.as_f64().unwrap_or(f64::NAN);
+    let frames = viewer.eval("__watch.stats.frames - __from.frames").await.as_f64().unwrap_or(f64::NAN);
+    assert!((frames - 30.0 * seconds).abs() <= 30.0, "{frames} pictures in {seconds} s: {}", context());
+    let dropped = viewer.eval("__watch.stats.dropped - __from.dropped").await.as_f64().unwrap_or(f64::NAN);
+    eprintln!("{dropped} of {frames} pictures were skipped by the browser");
+    assert!(dropped < 0.2 * frames, "{dropped} of {frames} dropped: {}", context());
     assert!(stats["latency"].as_f64().is_some_and(|seconds| (0.5..12.0).contains(&seconds)), "{}", context());
-    assert_eq!([&stats["width"], &stats["height"]], [1280, 720], "{}", context());
+    assert_eq!([&stats["width"], &stats["height"]], [640, 360], "{}", context());
 }

@@ -10,6 +10,8 @@ const video = find("video");
 
 const RETRY_SECONDS = 3;
 const BEHIND_SECONDS = 15; // further behind than this, offer a way back to the live edge
+// A player that starts at the only segment of a playlist has to wait for each next one.
+const ENOUGH_SEGMENTS = 2;
 
 let hls = null;
 let attempt = 0;
@@ -28,14 +30,19 @@ async function look() {
   }
   if (mine !== attempt) return;
   const after = Number(answer.headers.get("retry-after")) || RETRY_SECONDS;
-  if (answer.ok) return play();
-  const said = (await answer.text()).trim().slice(0, 200);
+  const body = (await answer.text()).trim();
+  if (answer.ok) return playable(body) ? play() : wait(mine, "The broadcast is starting…", 1);
+  const said = body.slice(0, 200);
   if (answer.status === 503) return wait(mine, "The broadcast is starting…", after);
   if (answer.status === 404) {
     const empty = /no members|nobody/i.test(said);
     return wait(mine, empty ? "Nobody is in the room yet." : sentence(said) || "This room is not broadcast.", after);
   }
   return wait(mine, `The server answered ${answer.status}. Trying again…`, after);
+}
+
+function playable(text) {
+  return (text.match(/^#EXTINF:/gm) ?? []).length >= ENOUGH_SEGMENTS || text.includes("#EXT-X-ENDLIST");
 }
 
 function sentence(text) {
@@ -57,7 +64,11 @@ function play() {
   // Safari and recent Chromium say that they play HLS by themselves; hls.js tells more, so it goes first where it works
   // and an iPhone without it plays natively.
   if (window.Hls?.isSupported()) {
-    hls = new window.Hls({ liveSyncDurationCount: 2, liveMaxLatencyDurationCount: 8, maxLiveSyncPlaybackRate: 1.05 });
+    hls = new window.Hls({
+      liveSyncDurationCount: ENOUGH_SEGMENTS,
+      liveMaxLatencyDurationCount: 8,
+      maxLiveSyncPlaybackRate: 1.05,
+    });
     hls.on(window.Hls.Events.ERROR, (event, data) => failed(data));
     hls.on(window.Hls.Events.MANIFEST_PARSED, begin);
     hls.loadSource(playlist);

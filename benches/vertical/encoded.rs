@@ -8,7 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use roomcast::media::clock::MediaClock;
 use roomcast::media::encoder::{EncoderChoice, EncoderSettings, StreamEncoder};
-use roomcast::media::ingest::{Ingest, Input as IngestInput};
+use roomcast::media::ingest::{Ingest, IngestSettings, Input as IngestInput};
 use roomcast::media::layout::{Rect, Size};
 use roomcast::media::mixer::{Canvas, Mixer};
 use roomcast::media::pipeline::LivePipeline;
@@ -56,7 +56,9 @@ pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
     mixer.play().await.expect("the mixer plays");
     encoder.producer().first_buffer().await;
     mixer.recalculate_latency();
-    let mut ingest = Ingest::new("bench", &clock, JITTER, Arc::new(Notify::new())).expect("an ingest");
+    let mut ingest =
+        Ingest::new("bench", &clock, IngestSettings { jitter: JITTER, pass_on: false }, Arc::new(Notify::new()))
+            .expect("an ingest");
     ingest.play().await.expect("the ingest plays");
     let entry = ingest.input(MediaKind::Video);
     let place = mixer.attach(MediaKind::Video, ingest.raw(MediaKind::Video)).expect("a place in the mix");

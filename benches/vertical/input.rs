@@ -41,7 +41,7 @@ impl Input {
         let pipeline = gst::parse::launch(&format!(
             "videotestsrc pattern=ball motion=wavy num-buffers={frames} !
                capsfilter name=draw caps=video/x-raw,format=I420,width=1280,height=720,framerate={FPS}/1 ! queue !
-               vp8enc deadline=1 cpu-used=8 threads=2 end-usage=cbr error-resilient=default lag-in-frames=0
+               vp8enc deadline=1 cpu-used=8 threads=1 end-usage=cbr error-resilient=default lag-in-frames=0
                  keyframe-max-dist={} target-bitrate=1500000 ! tee name=v
              v. ! queue ! mux.
              v. ! queue ! rtpvp8pay mtu=1200 picture-id-mode=2 ! appsink name=video sync=false

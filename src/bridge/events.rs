@@ -142,6 +142,8 @@ pub struct Summary {
     pub frames: u64,
     /// Pictures that came too fast for the encoder.
     pub frames_dropped: u64,
+    /// Seconds of sound that came too fast for the encoder.
+    pub sound_lost: f64,
     /// How each output ended.
     pub outputs: Vec<OutputSummary>,
 }

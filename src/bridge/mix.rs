@@ -13,7 +13,7 @@ use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::encoder::StreamEncoder;
 use crate::media::layout::Rect;
-use crate::media::mixer::{Mixer, MixerInput};
+use crate::media::mixer::{Mixer, MixerInput, PIECE_OF_SOUND};
 use crate::media::producer::Producer;
 use crate::media::relay::Relay;
 use crate::output::{Codecs, Streams};
@@ -122,6 +122,14 @@ impl Mix {
             Some(fault) => fault,
             None => std::future::pending().await,
         }
+    }
+
+    /// Seconds of sound that came too fast for an encoder.
+    pub(crate) fn sound_lost(&self) -> f64 {
+        let sound = self.encoders.iter().filter(|(kind, _)| *kind == MediaKind::Audio);
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let pieces = sound.map(|(_, encoder)| encoder.dropped()).sum::<u64>() as f64;
+        pieces * PIECE_OF_SOUND.as_secs_f64()
     }
 
     /// Pictures that the first video encoder took, and those that came too fast for any of them.

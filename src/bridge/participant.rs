@@ -4,7 +4,6 @@ mod call;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
@@ -15,7 +14,7 @@ use tracing::Instrument;
 use self::call::Call;
 use super::state::ParticipantState;
 use crate::media::clock::MediaClock;
-use crate::media::ingest::Ingest;
+use crate::media::ingest::{Ingest, IngestSettings};
 use crate::media::producer::Producer;
 use crate::peer::{Peer, PeerConfig};
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SessionDescription, Ssrc};
@@ -42,7 +41,7 @@ pub(crate) enum Report {
     /// To be sent to the other side.
     Candidate(Option<IceCandidate>),
     /// The first packet of a track came: its media flows from here on.
-    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Producer },
+    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Option<Producer> },
     /// A track sends nothing, or goes on.
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.
@@ -78,12 +77,13 @@ pub(crate) struct Participant {
 
 impl Participant {
     /// Starts the participant's task in `tasks`. Its reports carry its id and generation: a participant who comes back
-    /// under the same id is somebody new.
+    /// under the same id is somebody new. Where the room cannot renegotiate, a lost connection is not repaired.
     pub(crate) fn start(
         id: ParticipantId,
         generation: u64,
         config: PeerConfig,
-        media: (MediaClock, Duration),
+        media: (MediaClock, IngestSettings),
+        renegotiates: bool,
         reports: mpsc::Sender<(ParticipantId, u64, Report)>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Participant {
         });
         let stop = CancellationToken::new();
         let span = tracing::info_span!("participant", %id);
-        let outgoing = Outgoing { id, generation, reports };
+        let outgoing = Outgoing { id, generation, renegotiates, reports };
         let stopped = stop.clone();
         let run = async move {
             let run = run(&outgoing, config, media, messages, state_sender, stopped);
@@ -132,6 +132,7 @@ impl Participant {
 struct Outgoing {
     id: ParticipantId,
     generation: u64,
+    renegotiates: bool,
     reports: mpsc::Sender<(ParticipantId, u64, Report)>,
 }
 
@@ -146,13 +147,13 @@ impl Outgoing {
 async fn run(
     outgoing: &Outgoing,
     config: PeerConfig,
-    (clock, jitter): (MediaClock, Duration),
+    (clock, settings): (MediaClock, IngestSettings),
     messages: mpsc::Receiver<Message>,
     state: watch::Sender<ParticipantState>,
     stop: CancellationToken,
 ) -> Ending {
     let keyframe_wanted = Arc::new(Notify::new());
-    let mut ingest = match Ingest::new(outgoing.id.as_str(), &clock, jitter, Arc::clone(&keyframe_wanted)) {
+    let mut ingest = match Ingest::new(outgoing.id.as_str(), &clock, settings, Arc::clone(&keyframe_wanted)) {
         Ok(ingest) => ingest,
         Err(error) => return Ending::final_for(error),
     };

@@ -94,6 +94,8 @@ struct Seat {
     /// Its streams as they come, where a WebM can take them.
     copies: HashMap<MediaKind, Producer>,
     picture_flows: bool,
+    /// Somebody is there; a seat may also wait for whoever takes our offer.
+    taken: bool,
 }
 
 struct Room {
@@ -137,7 +139,7 @@ impl Room {
         let mut ticks = 0;
         let mut empty_since = tokio::time::Instant::now();
         loop {
-            let alone = self.seats.is_empty();
+            let alone = !self.seats.values().any(|seat| seat.taken);
             if !alone {
                 empty_since = tokio::time::Instant::now();
             }
@@ -183,17 +185,17 @@ impl Room {
                     return;
                 }
                 self.present.insert(peer.clone());
-                let call = offer == OfferRole::WeOffer;
+                let call = matches!(offer, OfferRole::WeOffer | OfferRole::WeOfferAhead);
                 if offer == OfferRole::WeAskThem {
                     self.send(Command::Call { peer: peer.clone() }).await;
                 }
-                self.admit(&peer).await;
+                self.admit(&peer, offer != OfferRole::WeOfferAhead).await;
                 if call {
                     self.pass(&peer, Message::Call).await;
                 }
             }
             RoomEvent::Description { peer, description } => {
-                self.admit(&peer).await;
+                self.admit(&peer, true).await;
                 self.pass(&peer, Message::Description(description)).await;
             }
             // Candidates of a call that is over are on their way for a while.

@@ -21,6 +21,8 @@ pub struct Snapshot {
     /// How the ports that all participants share are used, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortUsage>,
+    /// Seconds of sound that came too fast for the encoder, since the start.
+    pub sound_lost: f64,
     /// Each output's state.
     pub outputs: BTreeMap<String, OutputState>,
 }

@@ -10,12 +10,11 @@ use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
 use roomcast::media::mixer::Canvas;
 use roomcast::output::{OutputSpec, OutputSummary};
-use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 
 use super::network::NetworkOptions;
-use super::parse::{bitrate, ice_server, seconds, size};
+use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::status::Status;
 use super::{Context, Exit, Failure, control, print_line};
 
@@ -27,9 +26,15 @@ const EVENTS: usize = 256;
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
-  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7")]
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
+  roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
+  roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
+  roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
+  roomcast bridge 'simplevoice+http://127.0.0.1:8080/sv?room=demo' -o call.mkv")]
 pub(crate) struct Options {
-    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, mesh+wss://…
+    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, notify+ws://HOST:PORT/call/ID,
+    /// simplevoice+http://HOST:PORT/sv?room=ROOM; with TLS mesh+wss://, gst+wss://, notify+wss://, simplevoice+https://
+    /// (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]
@@ -101,13 +106,7 @@ enum LayoutName {
 
 impl Options {
     fn config(&self) -> Result<BridgeConfig, Failure> {
-        let mut room_url = self.room_url.clone();
-        if let Some(name) = &self.name {
-            let separator = if room_url.contains('?') { '&' } else { '?' };
-            let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-            room_url = format!("{room_url}{separator}id={id}");
-        }
-        let room: RoomUrl = room_url.parse().map_err(Failure::bad_arguments)?;
+        let room = room_url(&self.room_url, self.name.as_deref()).map_err(Failure::bad_arguments)?;
         let outputs = self
             .outputs
             .iter()

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use jiff::{Timestamp, Zoned};
+use roomcast::media::layout::Size;
+use roomcast::output::free_rtp_ports;
 use roomcast::server::{
     BridgePlan, BridgeState, BridgeStatus, GatewayConfig, ListenAddress, ListenError, RtcConfig, Server, ServerConfig,
-    free_rtp_port, rtp_output, serve,
+    rtp_output, serve,
 };
 use roomcast::signaling::RoomUrl;
 use serde_json::{Value, json};
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::network::PORT_VARIABLES;
+use super::parse::size;
 use super::serve::room_page;
 use super::{Context, Exit, Failure, print_line};
 
@@ -41,8 +44,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "roomcast-demo", value_name = "DIRECTORY")]
     dir: PathBuf,
     /// Size of the picture.
-    #[arg(long, default_value = "1280x720", value_name = "WIDTHxHEIGHT")]
-    size: String,
+    #[arg(long, default_value = "1280x720", value_name = "WIDTHxHEIGHT", value_parser = size)]
+    size: Size,
     /// The page's RTCConfiguration as JSON; by default no STUN server as long as we listen on this machine only.
     #[arg(long, env = "RTC_CONFIG_JSON", hide_env_values = true, value_name = "JSON")]
     rtc_config: Option<RtcConfig>,
@@ -59,13 +62,13 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     let recording = dir.join(format!("recording-{}.mkv", Zoned::now().strftime("%Y%m%d-%H%M%S")));
     let (sdp, hls) = (dir.join("call.sdp"), dir.join("www"));
     let outputs = vec![
-        rtp_output(free_rtp_port(RTP_PORT)?, &sdp),
+        rtp_output(free_rtp_ports(RTP_PORT)?, &sdp),
         format!("hls:{}", hls.display()),
         recording.display().to_string(),
     ];
     let gateway = server.gateway().context("the demo's server runs bridges")?;
     let viewing = gateway.keep(BridgePlan::new(room_url.room(), outputs, hls, sdp)).await?;
-    let mut participant = start_participant(&room_url, &options.size)?;
+    let mut participant = start_participant(&room_url, options.size)?;
 
     let ended = tell(story, viewing.state().clone(), &mut participant, &stop).await;
     stop.cancel();
@@ -115,7 +118,7 @@ fn directory(path: &Path) -> anyhow::Result<PathBuf> {
 async fn start_server(options: &Options, stop: tokio_util::sync::CancellationToken) -> Result<Server, Failure> {
     let listen = options.listen.clone().unwrap_or_default();
     let mut bridges = GatewayConfig::of_this_program()?;
-    bridges.arguments = vec!["--size".into(), options.size.clone()];
+    bridges.arguments = vec!["--size".into(), options.size.to_string()];
     bridges.environment = vec![("RUST_LOG".into(), log_filter())];
     let local = match &listen {
         ListenAddress::Tcp { host, .. } => {
@@ -154,11 +157,11 @@ fn room_url(server: &Server, room: &str) -> Result<RoomUrl, Failure> {
 }
 
 /// Starts the test participant: this program too, in a process of its own as a browser would be.
-fn start_participant(room: &RoomUrl, size: &str) -> anyhow::Result<Child> {
+fn start_participant(room: &RoomUrl, size: Size) -> anyhow::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("publish")
         .arg(room.to_string())
-        .args(["--size", size])
+        .args(["--size", &size.to_string()])
         // Its end ends the participant: a demo that is killed leaves nobody in a room.
         .arg("--control")
         .env("RUST_LOG", log_filter())

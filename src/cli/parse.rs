@@ -4,14 +4,27 @@ use std::time::Duration;
 
 use roomcast::media::layout::Size;
 use roomcast::peer;
+use roomcast::signaling::{RoomUrl, RoomUrlError};
 use roomcast::terms::IceServer;
+
+/// A room's URL, with the name that `--name` gives us in it.
+pub(crate) fn room_url(text: &str, name: Option<&str>) -> Result<RoomUrl, RoomUrlError> {
+    let Some(name) = name else { return text.parse() };
+    let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    let separator = if text.contains('?') { '&' } else { '?' };
+    format!("{text}{separator}id={id}").parse()
+}
 
 /// `WIDTHxHEIGHT` in pixels.
 pub(crate) fn size(text: &str) -> Result<Size, String> {
     let parsed = text
         .split_once('x')
         .and_then(|(width, height)| Some(Size { width: width.parse().ok()?, height: height.parse().ok()? }));
-    parsed.ok_or_else(|| format!("`{text}` is not a size: write 1280x720"))
+    parsed
+        .filter(|size| [size.width, size.height].iter().all(|side| (16..=7680).contains(side) && side % 2 == 0))
+        .ok_or_else(|| {
+            format!("`{text}` is not a size: write WIDTHxHEIGHT in even numbers from 16 to 7680, like 1280x720")
+        })
 }
 
 /// Bits per second, with k and M.
@@ -76,10 +89,20 @@ mod tests {
     #[test]
     fn sizes_and_seconds_are_read() {
         assert_eq!(size("640x360"), Ok(Size { width: 640, height: 360 }));
-        assert!(size("big").is_err());
+        for text in ["", "big", "640", "640x", "x360", "641x360", "0x0", "8000x100", "640x360x1", "-2x4"] {
+            assert!(size(text).is_err(), "{text}");
+        }
         assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(seconds("10s"), Ok(Duration::from_secs(10)));
         assert!(seconds("-1").is_err());
+    }
+
+    #[test]
+    fn a_name_is_part_of_the_rooms_url() {
+        let url = room_url("mesh+ws://h/ws?room=r", Some("me")).unwrap();
+        assert_eq!(url.id().map(roomcast::terms::ParticipantId::as_str), Some("me"));
+        assert!(room_url("mesh+ws://h/ws?room=r", Some("a&b=c")).is_err(), "a name is no way to add other keys");
+        assert_eq!(room_url("mesh+ws://h/ws?room=r", None).unwrap().id(), None);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
+use roomcast::media::layout::Size;
 use roomcast::publish::{PublishError, PublishEvent, PublishOptions, publish};
-use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
 use super::network::NetworkOptions;
-use super::parse::{ice_server, seconds};
+use super::parse::{ice_server, room_url, seconds, size};
 use super::{Context, Exit, Failure, control, print_line};
 
 /// Options of `roomcast publish`.
@@ -22,8 +22,8 @@ pub(crate) struct Options {
     #[arg(long, visible_alias = "id")]
     name: Option<String>,
     /// Width and height of the picture.
-    #[arg(long, default_value = "1280x720", value_parser = parse_size)]
-    size: (u32, u32),
+    #[arg(long, default_value = "1280x720", value_parser = size)]
+    size: Size,
     /// Frames per second.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
     fps: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
-    let url = room_url(&options).map_err(Failure::bad_arguments)?;
+    let url = room_url(&options.room_url, options.name.as_deref()).map_err(Failure::bad_arguments)?;
     let publishing = PublishOptions {
         size: options.size,
         fps: options.fps,
@@ -88,16 +88,6 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     }
 }
 
-/// The URL with the wanted id in it.
-fn room_url(options: &Options) -> anyhow::Result<RoomUrl> {
-    let mut text = options.room_url.clone();
-    if let Some(name) = &options.name {
-        let id: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-        text = format!("{text}{}id={id}", if text.contains('?') { '&' } else { '?' });
-    }
-    text.parse().with_context(|| format!("the room URL {:?} cannot be used", options.room_url))
-}
-
 fn print_event(event: &PublishEvent, json: bool) {
     if json {
         match serde_json::to_string(event) {
@@ -124,32 +114,9 @@ fn print_event(event: &PublishEvent, json: bool) {
     }
 }
 
-fn parse_size(text: &str) -> anyhow::Result<(u32, u32)> {
-    let size = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    match size {
-        Some((width, height)) if [width, height].iter().all(|side| (16..=7680).contains(side) && side % 2 == 0) => {
-            Ok((width, height))
-        }
-        _ => Err(anyhow!("a size is WIDTHxHEIGHT with even numbers from 16 to 7680, e.g. 1280x720")),
-    }
-}
-
 fn parse_codec(text: &str) -> anyhow::Result<Codec> {
     match Codec::from_encoding_name(text) {
         Some(codec) if codec.kind() == MediaKind::Video && codec != Codec::Av1 => Ok(codec),
         _ => Err(anyhow!("use vp8, h264 or vp9")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_even_and_bounded() {
-        assert_eq!(parse_size("640x360").unwrap(), (640, 360));
-        for text in ["", "640", "640x", "x360", "641x360", "0x0", "8000x100", "640x360x1", "-2x4"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 }

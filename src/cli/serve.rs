@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use roomcast::media::layout::Size;
 use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, serve};
 use serde_json::json;
 use url::Url;
 
 use super::network::NetworkOptions;
+use super::parse::size;
 use super::{Context, Exit, Failure, print_line};
 
 /// Options of `roomcast serve`.
@@ -36,6 +38,12 @@ pub(crate) struct Options {
     /// Seconds that a room's bridge goes on when nobody watches any more.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", conflicts_with = "no_bridges")]
     bridge_idle: u64,
+    /// Size of the picture that bridges make of a room.
+    #[arg(long, default_value = "1280x720", value_parser = size, conflicts_with = "no_bridges")]
+    size: Size,
+    /// Pictures per second that bridges make.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..=120), conflicts_with = "no_bridges")]
+    fps: i32,
     #[command(flatten)]
     network: NetworkOptions,
 }
@@ -47,8 +55,10 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         let config = GatewayConfig::of_this_program()?;
         // A port cannot be shared by processes: no more bridges than ports.
         let most = options.network.children().map_or(config.most, |ports| ports.min(config.most));
-        let arguments = options.network.arguments();
-        Some(GatewayConfig { idle: Duration::from_secs(options.bridge_idle), arguments, most, ..config })
+        let picture = ["--size", &options.size.to_string(), "--fps", &options.fps.to_string()].map(str::to_owned);
+        let arguments = picture.into_iter().chain(options.network.arguments()).collect();
+        let idle = Duration::from_secs(options.bridge_idle);
+        Some(GatewayConfig { idle, arguments, most, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {

@@ -112,6 +112,7 @@ mod tests {
             fps: 29.97,
             frames_dropped: 0,
             ports: None,
+            sound_lost: 0.0,
             participants: vec![ParticipantState {
                 participant: ParticipantId::new("alice"),
                 connected: true,

@@ -23,7 +23,7 @@ pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {
         // and the mixer would convert every pixel.
         Codec::Vp8 => video(
             "rtpvp8depay",
-            "vp8dec name=decoder ! capssetter caps=video/x-raw,colorimetry=bt601,chroma-site=mpeg2",
+            "vp8dec name=decoder threads=1 ! capssetter caps=video/x-raw,colorimetry=bt601,chroma-site=mpeg2",
         ),
         // Frame threads would hold back one picture per thread: one thread decodes 1080p in real time.
         Codec::H264 if exists("avdec_h264") => {

@@ -138,7 +138,7 @@ impl StreamEncoder {
         encoder: VideoEncoder,
         settings: &EncoderSettings,
     ) -> Result<Self, MediaError> {
-        Self::new(clock, raw, &format!("encode-{}", encoder.name), |element| {
+        Self::new(clock, raw, Patience::Stage, &format!("encode-{}", encoder.name), |element| {
             let (property, unit) = encoder.bitrate;
             let bitrate = match unit {
                 Unit::Bits => settings.video_bitrate,
@@ -155,7 +155,7 @@ impl StreamEncoder {
 
     /// VP8, one frame per buffer.
     pub fn vp8(clock: &MediaClock, raw: &Producer, settings: &EncoderSettings) -> Result<Self, MediaError> {
-        Self::new(clock, raw, "encode-vp8", |element| {
+        Self::new(clock, raw, Patience::Stage, "encode-vp8", |element| {
             set(element, "target-bitrate", settings.video_bitrate)?;
             set(element, "keyframe-max-dist", settings.keyframe_distance)
         })
@@ -165,7 +165,7 @@ impl StreamEncoder {
     pub fn aac(clock: &MediaClock, raw: &Producer, settings: &EncoderSettings) -> Result<Self, MediaError> {
         let libav = gst::ElementFactory::find("avenc_aac").is_some();
         let (template, priming) = if libav { ("encode-aac", 1024) } else { ("encode-voaac", 1600) };
-        Self::new(clock, raw, template, |element| {
+        Self::new(clock, raw, Patience::Sound, template, |element| {
             // An AAC decoder gives back the priming samples first, and neither encoder's timestamps take them into
             // account: all sound would be 21 or 33 ms late. Measured with a click through encoder and decoder.
             if let Some(pad) = element.static_pad("src") {
@@ -177,12 +177,13 @@ impl StreamEncoder {
 
     /// Opus.
     pub fn opus(clock: &MediaClock, raw: &Producer, settings: &EncoderSettings) -> Result<Self, MediaError> {
-        Self::new(clock, raw, "encode-opus", |element| set(element, "bitrate", settings.audio_bitrate))
+        Self::new(clock, raw, Patience::Sound, "encode-opus", |element| set(element, "bitrate", settings.audio_bitrate))
     }
 
     fn new(
         clock: &MediaClock,
         raw: &Producer,
+        patience: Patience,
         template: &str,
         configure: impl FnOnce(&gst::Element) -> Result<(), MediaError>,
     ) -> Result<Self, MediaError> {
@@ -193,7 +194,7 @@ impl StreamEncoder {
         let input = pipeline.element("input")?.downcast::<gst_app::AppSrc>().map_err(cast)?;
         let output = pipeline.element("output")?.downcast::<gst_app::AppSink>().map_err(cast)?;
         output.set_property("async", false);
-        let feed = raw.feed(&input, Patience::Stage)?;
+        let feed = raw.feed(&input, patience)?;
         Ok(Self { producer: Producer::new(&output), pipeline, feed })
     }
 

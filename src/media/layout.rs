@@ -22,10 +22,19 @@ pub struct Size {
     pub height: i32,
 }
 
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// How many faces are still recognisable side by side; the others are heard.
+const GRID: usize = 12;
+
 /// How participants share the canvas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// All alike, row by row; one participant fills the canvas.
+    /// Up to twelve, all alike, row by row; one participant fills the canvas.
     #[default]
     Grid,
     /// The first participant large, the others in a column at the right.
@@ -42,7 +51,7 @@ impl Layout {
         match (self, count) {
             (_, 0) => Vec::new(),
             (_, 1) | (Self::Single, _) => vec![whole],
-            (Self::Grid, _) => grid(canvas, count),
+            (Self::Grid, _) => grid(canvas, count.min(GRID)),
             (Self::Speaker, _) => speaker(canvas, count),
         }
     }

@@ -29,6 +29,9 @@ const VIDEO_LATENESS: gst::ClockTime = gst::ClockTime::from_mseconds(60);
 /// How long the sound mixer waits beyond its inputs' own latency.
 const AUDIO_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 
+/// What the sound mixer puts out at once.
+pub const PIECE_OF_SOUND: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// The fixed form of the canvas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canvas {
@@ -76,6 +79,8 @@ impl Mixer {
         compositor.set_property_from_str("background", "black");
         let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
         let audiomixer = live("audiomixer", jitter, AUDIO_LATENCY)?;
+        let piece = u64::try_from(PIECE_OF_SOUND.as_nanos()).unwrap_or(u64::MAX);
+        audiomixer.set_property("output-buffer-duration", piece);
         let (width, height, fps) = (canvas.size.width, canvas.size.height, canvas.fps);
         // What browsers send is in the colours of BT.601 whatever its size; a canvas in other colours would cost a
         // conversion of every pixel.
@@ -197,11 +202,6 @@ impl MixerInput {
             self.pad.set_property("height", rect.height);
         }
         self.pad.set_property("alpha", if place.is_some() { 1f64 } else { 0f64 });
-    }
-
-    /// Buffers lost because the mixer was too slow.
-    pub fn dropped(&self) -> u64 {
-        self.feed.dropped()
     }
 }
 

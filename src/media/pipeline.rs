@@ -53,7 +53,7 @@ impl LivePipeline {
             .ok_or_else(|| MediaError::link(format!("{} has no element named `{name}`", self.pipeline.name())))
     }
 
-    /// Goes to PLAYING in bounded time. A pipeline that fails must still be stopped.
+    /// Goes to PLAYING in bounded time.
     pub async fn play(&mut self) -> Result<(), MediaError> {
         let pipeline = self.pipeline.clone();
         let playing = tokio::task::spawn_blocking(move || pipeline.set_state(gst::State::Playing).is_ok());
@@ -101,6 +101,19 @@ impl LivePipeline {
     }
 }
 
+impl Drop for LivePipeline {
+    /// A pipeline whose owner failed half-way is still stopped, on a thread of GStreamer's: this may be an async task.
+    fn drop(&mut self) {
+        if self.pipeline.current_state() != gst::State::Null {
+            self.pipeline.call_async(|pipeline| {
+                if pipeline.set_state(gst::State::Null).is_err() {
+                    tracing::error!(pipeline = %pipeline.name(), "would not stop");
+                }
+            });
+        }
+    }
+}
+
 /// Makes an element, or says which one is missing.
 pub(crate) fn make(factory: &str) -> Result<gst::Element, MediaError> {
     gst::ElementFactory::make(factory)
@@ -112,4 +125,25 @@ pub(crate) fn make(factory: &str) -> Result<gst::Element, MediaError> {
 pub(crate) fn running_time(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pipeline_whose_owner_gives_up_is_stopped() {
+        gst::init().unwrap();
+        let text = "videotestsrc is-live=true ! fakesink";
+        let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let mut live = LivePipeline::new(pipeline.clone(), &MediaClock::start()).unwrap();
+        live.play().await.unwrap();
+        drop(live);
+        let stopped = async {
+            while pipeline.current_state() != gst::State::Null {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(STATE_CHANGE, stopped).await.expect("it stops");
+    }
 }

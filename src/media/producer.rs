@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_utils::streamproducer::{ConsumerSettings, ProducerSettings};
 use gstreamer_utils::{ConsumptionLink, StreamProducer};
+use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
 use super::MediaError;
@@ -16,8 +17,11 @@ use super::MediaError;
 /// How much a later stage may lag before its oldest media is dropped and counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Patience {
-    /// A mixer's input: half a second.
+    /// A mixer's input or an encoder of pictures: half a second.
     Stage,
+    /// An encoder of sound: two seconds. It works off what has gathered a hundred times faster than it came, so patience
+    /// costs no delay.
+    Sound,
     /// An output: two seconds, enough for a slow disk or a hiccup of the network.
     Output,
 }
@@ -26,7 +30,7 @@ impl Patience {
     fn max_time(self) -> gst::ClockTime {
         match self {
             Self::Stage => gst::ClockTime::from_mseconds(500),
-            Self::Output => gst::ClockTime::from_seconds(2),
+            Self::Sound | Self::Output => gst::ClockTime::from_seconds(2),
         }
     }
 }
@@ -67,9 +71,12 @@ impl Producer {
         }
     }
 
-    /// The caps that flow, once they are known.
-    pub fn caps(&self) -> Option<gst::Caps> {
-        self.0.appsink().static_pad("sink")?.current_caps()
+    /// Asks for a keyframe at the first picture that was taken at this running time or later.
+    pub fn request_keyframe(&self, from: gst::ClockTime) {
+        let request = gst_video::UpstreamForceKeyUnitEvent::builder().running_time(from).all_headers(true).build();
+        if !self.0.appsink().send_event(request) {
+            tracing::debug!(producer = %self.0.appsink().name(), "takes no request for a keyframe");
+        }
     }
 }
 

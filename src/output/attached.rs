@@ -88,7 +88,9 @@ impl Attached {
         };
         let feeds = vec![feed("video", video)?, feed("audio", audio)?];
         let (picture, sound) = (source_pad(&live, "video")?, source_pad(&live, "audio")?);
-        start_together(&picture, &sound);
+        let start = clock.running_time();
+        start_together(&picture, &sound, start);
+        video.request_keyframe(start);
         let progress = Arc::new(Progress::default());
         progress.watch(&picture, 0);
         progress.watch(&sound, 1);
@@ -153,17 +155,23 @@ fn source_pad(live: &LivePipeline, end: &str) -> Result<gst::Pad, MediaError> {
     live.element(end)?.static_pad("src").ok_or_else(|| MediaError::Link(format!("`{end}` has no source pad")))
 }
 
-/// Lets sound begin with the first picture: an output waits for a keyframe, and sound that ran ahead of it would be a
-/// hole in the picture at the beginning of every file and playlist.
-fn start_together(video: &gst::Pad, audio: &gst::Pad) {
+/// Lets picture and sound begin together, with the first keyframe of what was mixed since `start`. Encoders may still hold
+/// what happened before, and sound that ran ahead of its picture would be a hole in the picture at the beginning of every
+/// file and playlist.
+fn start_together(video: &gst::Pad, audio: &gst::Pad, start: gst::ClockTime) {
     let first_picture = Arc::new(OnceLock::new());
     let first = Arc::clone(&first_picture);
     video.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
-            // This probe runs once.
-            first.set(time).ok();
+        let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+        let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        match running_time(pad, buffer) {
+            Some(time) if keyframe && time >= start => {
+                // This probe does so once.
+                first.set(time).ok();
+                gst::PadProbeReturn::Remove
+            }
+            _ => gst::PadProbeReturn::Handled,
         }
-        gst::PadProbeReturn::Remove
     });
     audio.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let time = info.buffer().and_then(|buffer| running_time(pad, buffer));

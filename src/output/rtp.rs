@@ -10,6 +10,7 @@ use gstreamer_video as gst_video;
 use super::OutputError;
 use super::attached::{Attached, when_caps_are_known};
 use super::players::Play;
+use super::rtp_ports::any_free_rtp_ports;
 use super::sdp::{Description, write_atomically};
 use super::spec::RtpDestination;
 use super::tail::{Session, Tail};
@@ -59,7 +60,7 @@ impl RtpTail {
     /// cannot be opened while a player holds them.
     async fn probe(&self, pipeline: &gst::Pipeline, description: &Description) -> Result<(), OutputError> {
         let loopback = std::net::Ipv4Addr::LOCALHOST;
-        let port = free_ports().await.map_err(OutputError::io("a free UDP port for the self-probe"))?;
+        let port = any_free_rtp_ports().map_err(OutputError::io("a free UDP port for the self-probe"))?;
         let copy = |signal: &str| {
             for (name, offset) in SINKS {
                 if let Some(sink) = pipeline.by_name(name) {
@@ -122,25 +123,4 @@ impl Tail for RtpTail {
             None => Play { url: format!("rtp://{address}:{port}"), ..Play::default() },
         })
     }
-}
-
-/// The first of four free ports of which it is even.
-async fn free_ports() -> std::io::Result<u16> {
-    let mut last = std::io::Error::other("no even port is free");
-    for _ in 0..50 {
-        let first = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
-        let port = first.local_addr()?.port() & !1;
-        drop(first);
-        let mut held = Vec::new();
-        for offset in 0..4 {
-            match tokio::net::UdpSocket::bind(("127.0.0.1", port.saturating_add(offset))).await {
-                Ok(socket) => held.push(socket),
-                Err(error) => last = error,
-            }
-        }
-        if held.len() == 4 {
-            return Ok(port);
-        }
-    }
-    Err(last)
 }

@@ -29,7 +29,8 @@ struct Format(u8, u8, &'static str);
 /// 6184, section 8.2.2): constrained baseline and baseline, with mode 0 last, which is only for those who have no other.
 fn formats(codec: Codec) -> &'static [Format] {
     match codec {
-        Codec::Opus => &[Format(111, 0, "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1")],
+        // Not sprop-stereo, which says what a sender will do: GStreamer refuses an offer that says so to send mono itself.
+        Codec::Opus => &[Format(111, 0, "minptime=10;useinbandfec=1;stereo=1")],
         Codec::Vp8 => &[Format(96, 97, "")],
         Codec::Vp9 => &[Format(98, 99, "profile-id=0")],
         Codec::Av1 => &[Format(45, 46, "level-idx=5;profile=0;tier=0")],

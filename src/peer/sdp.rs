@@ -37,7 +37,7 @@ pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
 pub(crate) fn sections(sdp: &str) -> Vec<Section> {
     let mut session_sends = true;
     let mut sections: Vec<Option<Section>> = Vec::new();
-    let mut rejected = false;
+    let mut rejected: Vec<bool> = Vec::new();
     for line in sdp.lines().map(str::trim_end) {
         if let Some(media) = line.strip_prefix("m=") {
             let mut words = media.split(' ');
@@ -46,9 +46,13 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
                 Some("video") => Some(MediaKind::Video),
                 _ => None,
             };
-            rejected = words.next() == Some("0");
-            sections.push(kind.map(|kind| Section { kind, mid: String::new(), sends: session_sends && !rejected }));
+            rejected.push(words.next() == Some("0"));
+            sections.push(kind.map(|kind| Section { kind, mid: String::new(), sends: session_sends }));
             continue;
+        }
+        // It has no port of its own because it shares that of its group (RFC 9143, section 6).
+        if let ("a=bundle-only", Some(rejected)) = (line, rejected.last_mut()) {
+            *rejected = false;
         }
         let sends = match line {
             "a=sendrecv" | "a=sendonly" => Some(true),
@@ -57,7 +61,7 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
         };
         match (sections.last_mut(), sends) {
             (None, Some(sends)) => session_sends = sends,
-            (Some(Some(section)), Some(sends)) => section.sends = sends && !rejected,
+            (Some(Some(section)), Some(sends)) => section.sends = sends,
             (Some(Some(section)), None) => {
                 if let Some(mid) = line.strip_prefix("a=mid:") {
                     mid.clone_into(&mut section.mid);
@@ -66,7 +70,10 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
             _ => {}
         }
     }
-    sections.into_iter().flatten().filter(|section| !section.mid.is_empty()).collect()
+    let sections = sections.into_iter().zip(rejected).filter_map(|(section, rejected)| {
+        section.map(|section| Section { sends: section.sends && !rejected, ..section })
+    });
+    sections.filter(|section| !section.mid.is_empty()).collect()
 }
 
 /// Which codec each payload type means, of the codecs that we know.
@@ -86,7 +93,7 @@ mod tests {
 
     #[test]
     fn sections_tell_who_sends() {
-        let cases: [(&str, &[(&str, bool)]); 7] = [
+        let cases: [(&str, &[(&str, bool)]); 8] = [
             ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\n", &[("0", true)]),
             ("v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=recvonly\r\n", &[("0", false)]),
             (
@@ -95,6 +102,7 @@ mod tests {
             ),
             ("v=0\r\na=inactive\r\nm=audio 9 X 111\r\na=mid:0\r\n", &[("0", false)]),
             ("v=0\r\nm=video 0 X 96\r\na=mid:0\r\na=sendrecv\r\n", &[("0", false)]),
+            ("v=0\r\nm=audio 0 X 97\r\na=bundle-only\r\na=sendrecv\r\na=mid:audio1\r\n", &[("audio1", true)]),
             ("v=0\r\nm=application 9 X webrtc-datachannel\r\na=mid:0\r\n", &[]),
             ("m=\r\nm=video\r\na=mid:\r\na=sendonly\nm=audio 9\na=mid:x", &[("x", true)]),
         ];

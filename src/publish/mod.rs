@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::media::MediaError;
+use crate::media::layout::Size;
 use crate::peer::{Network, NetworkConfig, NetworkError};
 use crate::signaling::{RoomUrl, SignalingError};
 use crate::terms::{Codec, IceServer, ParticipantId};
@@ -30,7 +31,7 @@ pub const ID_PREFIX: &str = "test-";
 #[derive(Clone, Debug)]
 pub struct PublishOptions {
     /// Width and height in pixels.
-    pub size: (u32, u32),
+    pub size: Size,
     /// Frames per second.
     pub fps: u32,
     /// The video codec: VP8, H.264 or VP9; `None` sends no video.

@@ -13,7 +13,7 @@ use super::member::Member;
 use super::source::{Feed, Source};
 use super::{ID_PREFIX, PublishError, PublishEvent, PublishOptions};
 use crate::peer::{KeyframeRequester, Network, PeerConfig, PeerError, PeerEvent};
-use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, polite};
+use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, Scheme};
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
 
 /// Peer events that may wait for the room.
@@ -29,6 +29,7 @@ struct Room<'a> {
     peer_events: mpsc::Sender<(ParticipantId, PeerEvent)>,
     members: HashMap<ParticipantId, Member>,
     me: Option<ParticipantId>,
+    scheme: Scheme,
     /// From our options, for the next time we join.
     own_servers: Vec<IceServer>,
     ice_servers: Vec<IceServer>,
@@ -47,6 +48,7 @@ pub(super) async fn attend(
     cancel: &CancellationToken,
 ) -> Result<(), PublishError> {
     let join = JoinOptions { call: Some(CallPolicy::Present), id_prefix: Some(ID_PREFIX), ..Default::default() };
+    let scheme = url.scheme();
     let mut session = signaling::join(url, join, CancellationToken::new());
     let (peer_events, mut from_peers) = mpsc::channel(EVENTS);
     // Ours first; the others so that people who send them can be heard of at all.
@@ -69,6 +71,7 @@ pub(super) async fn attend(
         peer_events,
         members: HashMap::new(),
         me: None,
+        scheme,
         own_servers: options.ice_servers.clone(),
         ice_servers: options.ice_servers.clone(),
         network,
@@ -110,7 +113,9 @@ impl Room<'_> {
                 self.me = Some(me.clone());
                 self.tell(PublishEvent::Joined { participant: me }).await;
             }
-            Event::PeerJoined { peer, offer: OfferRole::WeOffer } => self.with_member(peer, Request::Call).await,
+            Event::PeerJoined { peer, offer: OfferRole::WeOffer | OfferRole::WeOfferAhead } => {
+                self.with_member(peer, Request::Call).await;
+            }
             Event::PeerJoined { peer, offer: OfferRole::WeAskThem } => self.ask(Command::Call { peer }).await,
             Event::PeerJoined { peer, offer } => debug!(%peer, ?offer, "waits to be called"),
             Event::Description { peer, description } => {
@@ -169,7 +174,7 @@ impl Room<'_> {
             ice_servers: self.ice_servers.clone(),
             network: self.network.clone(),
             codecs: self.codecs.clone(),
-            polite: self.me.as_ref().is_none_or(|me| polite(me, id)),
+            polite: self.me.as_ref().is_none_or(|me| self.scheme.polite(me, id)),
         };
         let (keyframes, dropped) = (self.keyframes.clone(), Arc::clone(&self.dropped));
         Member::start(id.clone(), config, &self.feeds, keyframes, dropped, self.peer_events.clone()).await

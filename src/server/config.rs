@@ -96,6 +96,12 @@ impl RtcConfig {
         Self(r#"{"iceServers":[]}"#.to_owned())
     }
 
+    /// Its servers, for those who get no page.
+    pub(crate) fn ice_servers(&self) -> Vec<crate::terms::IceServer> {
+        let config: serde_json::Value = serde_json::from_str(&self.0).unwrap_or_default();
+        crate::signaling::ice_servers::read(config.get("iceServers"))
+    }
+
     /// As it was given.
     pub(crate) fn as_json(&self) -> &str {
         &self.0
@@ -166,8 +172,20 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a connection may take to join a room for the first time before it is closed with 1008.
     pub join: Duration,
+    /// How long a GStreamer peer may take to say HELLO before it is closed with 1002.
+    pub hello: Duration,
+    /// How long a GStreamer peer may stay registered without a room or a session.
+    pub registered: Duration,
     /// How long a connection may stay outside of any room after it has left one.
     pub idle: Duration,
+    /// How long somebody may wait alone in a notify call.
+    pub call_alone: Duration,
+    /// Texts that wait for the second side of a notify call, and their bytes.
+    pub call_queue: usize,
+    /// See `call_queue`.
+    pub call_queue_bytes: usize,
+    /// Simple Voice.
+    pub voice: VoiceLimits,
     /// Texts that are no messages before the connection is closed with 1007.
     pub bad_messages: u32,
     /// How long a close may take.
@@ -187,9 +205,51 @@ impl Default for Limits {
             ping: Duration::from_secs(15),
             silence: Duration::from_secs(45),
             join: Duration::from_secs(30),
+            hello: Duration::from_secs(10),
+            registered: Duration::from_secs(12 * 3600),
             idle: Duration::from_secs(600),
+            call_alone: Duration::from_secs(3600),
+            call_queue: 128,
+            call_queue_bytes: 1 << 20,
+            voice: VoiceLimits::default(),
             bad_messages: 3,
             close: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How much the rooms of Simple Voice bear.
+#[derive(Clone, Debug)]
+pub struct VoiceLimits {
+    /// How long a poll is held, and a join that is too early.
+    pub poll: Duration,
+    /// How long a room without a call stays when its first client does not poll.
+    pub idle: Duration,
+    /// How long the second client may take to answer.
+    pub handed: Duration,
+    /// How long a call may last of which nobody says that it is over.
+    pub answered: Duration,
+    /// How long the answer may be fetched again.
+    pub fetch: Duration,
+    /// Bytes of one request.
+    pub request_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub request_time: Duration,
+    /// Requests a second from one address.
+    pub requests_per_second: u32,
+}
+
+impl Default for VoiceLimits {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            handed: Duration::from_secs(60),
+            answered: Duration::from_secs(2 * 3600),
+            fetch: Duration::from_secs(30),
+            request_bytes: 256 << 10,
+            request_time: Duration::from_secs(5),
+            requests_per_second: 20,
         }
     }
 }

@@ -99,7 +99,8 @@ impl Listening {
                 tracing::debug!(%error, "TCP_NODELAY cannot be set");
             }
         });
-        let serving = axum::serve(tcp, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let service = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(tcp, service).with_graceful_shutdown(stop.clone().cancelled_owned());
         listeners.spawn(async move { report(serving.await) });
         if let Some((unix, path)) = self.unix {
             let serving = axum::serve(unix, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());

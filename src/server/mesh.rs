@@ -6,28 +6,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, close_code};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use axum::extract::ws::{Message as Frame, Utf8Bytes, WebSocket, close_code};
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Limits;
+use super::connection::{self, End, TOO_BIG, end_of_error};
 use super::mesh_reply::{self, Refusal};
 use super::pace::Pace;
 use super::rooms::{Rooms, Seat};
 use crate::signaling::mesh_wire::{Kind, Message, valid_id, valid_room};
-
-/// Why a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The other side is gone or has closed.
-    Gone,
-    Closed(u16, &'static str),
-    /// Takes nothing: what waits for it is not sent any more.
-    Evicted,
-}
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, closing: CancellationToken) {
@@ -46,57 +37,13 @@ pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, 
     };
     let end = tokio::select! {
         end = reader.run(&mut stream) => end,
-        end = write(&mut sink, &mut frames, &limits) => end,
+        end = connection::write(&mut sink, &mut frames, Frame::Text, &limits) => end,
         () = evicted.cancelled() => End::Evicted,
-        () = closing.cancelled() => End::Closed(close_code::AWAY, "server is shutting down"),
+        () = closing.cancelled() => connection::SHUTTING_DOWN,
     };
     reader.leave().await;
     tracing::debug!(id = reader.id, ?end, "a mesh connection ends");
-    let farewell = say_goodbye(sink, stream, frames, end);
-    if timeout(limits.close, farewell).await.is_err() {
-        tracing::debug!("a mesh client did not take its farewell");
-    }
-}
-
-async fn write(sink: &mut SplitSink<WebSocket, Frame>, frames: &mut mpsc::Receiver<Utf8Bytes>, limits: &Limits) -> End {
-    let mut ping = interval_at(Instant::now() + limits.ping, limits.ping);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let frame = tokio::select! {
-            frame = frames.recv() => match frame {
-                Some(text) => Frame::Text(text),
-                None => return End::Gone,
-            },
-            _ = ping.tick() => Frame::Ping(Default::default()),
-        };
-        if sink.send(frame).await.is_err() {
-            return End::Gone;
-        }
-    }
-}
-
-async fn say_goodbye(
-    mut sink: SplitSink<WebSocket, Frame>,
-    mut stream: SplitStream<WebSocket>,
-    mut frames: mpsc::Receiver<Utf8Bytes>,
-    end: End,
-) {
-    let (code, reason) = match end {
-        End::Gone => return,
-        End::Evicted => (close_code::AGAIN, "too slow"),
-        End::Closed(code, reason) => (code, reason),
-    };
-    if end != End::Evicted {
-        while let Ok(text) = frames.try_recv() {
-            if sink.feed(Frame::Text(text)).await.is_err() {
-                return;
-            }
-        }
-    }
-    if sink.send(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_ok() {
-        // Reading on until the other side has closed too: bytes left unread would reset TCP and destroy the farewell.
-        while let Some(Ok(_)) = stream.next().await {}
-    }
+    connection::say_goodbye((sink, stream), frames, Frame::Text, end, &limits).await;
 }
 
 /// The reading half, and what it knows of its client.
@@ -246,18 +193,5 @@ impl Reader {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(End::Gone),
         }
-    }
-}
-
-const TOO_BIG: End = End::Closed(close_code::SIZE, "message too big");
-
-fn end_of_error(error: &axum::Error) -> End {
-    use tokio_tungstenite::tungstenite::Error;
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
-    match source {
-        Some(Error::Capacity(_)) => TOO_BIG,
-        Some(Error::Utf8(_)) => End::Closed(close_code::INVALID, "text is not UTF-8"),
-        Some(Error::Protocol(_)) => End::Closed(close_code::PROTOCOL, "protocol error"),
-        _ => End::Gone,
     }
 }

@@ -1,18 +1,27 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all rooms, `mesh` serves one connection, `http` has the pages and the
-//! API, and `gateway` supervises one bridge process per watched room. The server never touches media: it only passes on
-//! what a bridge has written.
+//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their connections; `gstreamer_peers` and
+//! `gstreamer`, `calls` and `notify` do the same for GStreamer's protocol and for notify, `voice` owns the rooms of Simple
+//! Voice. `connection` is what all WebSockets have in common, `http` has the pages and the API, and `gateway` supervises one
+//! bridge process per watched room. The server never touches media: it only passes on what a bridge has written.
 
+mod calls;
 mod config;
+mod connection;
 mod gateway;
+mod gstreamer;
+mod gstreamer_exchange;
+mod gstreamer_peers;
 mod http;
 mod listen;
 mod mesh;
 mod mesh_reply;
+mod notify;
 mod origin;
 mod pace;
 mod rooms;
+mod voice;
+mod voice_rooms;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,10 +34,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig};
+pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig, VoiceLimits};
 pub use gateway::{
     BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
-    Viewing, free_rtp_port, rtp_output,
+    Viewing, rtp_output,
 };
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};
@@ -40,6 +49,9 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 struct Shared {
     rooms: rooms::Rooms,
+    gstreamer: gstreamer_peers::Peers,
+    calls: calls::Calls,
+    voice: voice::Voice,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -92,6 +104,9 @@ impl Server {
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
     let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
+    let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
+    let (calls, call_owner) = calls::Calls::new(&config.limits);
+    let (voice, voice_owner) = voice::Voice::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {
@@ -104,6 +119,9 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let shared = Shared {
         rooms,
+        gstreamer,
+        calls,
+        voice,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -114,10 +132,14 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
     };
     let (addr, shown) = (listening.addr, listening.base_url());
     let router = http::router(shared.clone());
-    let owner = tokio::spawn(room_owner);
+    let mut owners = JoinSet::new();
+    owners.spawn(room_owner);
+    owners.spawn(peer_owner);
+    owners.spawn(call_owner);
+    owners.spawn(voice_owner);
     let task = tokio::spawn(async move {
         run(listening, router, shared, tasks, cancel).await;
-        owner.abort();
+        owners.shutdown().await;
     });
     Ok(Server { addr, shown, gateway, task })
 }

@@ -23,11 +23,38 @@ impl Pace {
         self.tokens = (self.tokens + passed * self.per_second).min(self.per_second) - 1.0;
         if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.per_second) }
     }
+
+    /// Counts one request if there is room for it. What is refused does not count.
+    pub(crate) fn admits(&mut self, now: Instant) -> bool {
+        self.count(now);
+        let admitted = self.tokens >= 0.0;
+        if !admitted {
+            self.tokens += 1.0;
+        }
+        admitted
+    }
+
+    /// Whether it is as good as new.
+    pub(crate) fn is_rested(&self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.counted_at).as_secs_f64();
+        self.tokens + passed * self.per_second >= self.per_second
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_too_often_is_refused_until_there_is_room_again() {
+        let start = Instant::now();
+        let mut pace = Pace::new(20, start);
+        let admitted = (0..1000).filter(|_| pace.admits(start)).count();
+        assert_eq!(admitted, 20);
+        assert!(!pace.admits(start + Duration::from_millis(49)));
+        assert!(pace.admits(start + Duration::from_millis(51)));
+        assert!(!pace.is_rested(start + Duration::from_millis(900)) && pace.is_rested(start + Duration::from_secs(2)));
+    }
 
     #[test]
     fn a_burst_passes_and_a_flood_is_slowed_to_its_rate() {

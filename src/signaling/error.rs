@@ -16,7 +16,9 @@ pub enum SignalingError {
     /// The server's certificate or its TLS is not acceptable.
     #[error(
         "TLS with {host} failed: {reason}; its certificate must be valid for this name and trusted by this machine \
-         (SSL_CERT_FILE adds a certificate), and a server without TLS needs ws:// instead of wss://"
+         (SSL_CERT_FILE adds a certificate). A server that signed its certificate itself, as GStreamer's does by default, \
+         is accepted with insecure=1 in the room's URL: for this room alone, nobody then knows who listens. A server \
+         without TLS needs ws:// instead of wss://"
     )]
     Tls {
         /// `host:port`.
@@ -42,6 +44,14 @@ pub enum SignalingError {
         /// The HTTP status.
         status: u16,
     },
+    /// HTTP 400 with the words of a notify server whose call has its two sides.
+    #[error("{host} lets nobody more into this call ({reason})")]
+    Full {
+        /// `host:port`.
+        host: String,
+        /// The server's words.
+        reason: String,
+    },
     /// The room's server answered the join with an error.
     #[error("room \"{room}\" refuses us: {message} ({code}){advice}")]
     Refused {
@@ -53,6 +63,17 @@ pub enum SignalingError {
         message: String,
         /// The way out, if one is known.
         advice: &'static str,
+    },
+    /// The one whom the URL calls cannot be called.
+    #[error(
+        "{peer} cannot be called: {reason}; it has to be connected to the same server before we call, or be told to call \
+         us while we wait with id= instead of call="
+    )]
+    CannotCall {
+        /// Whom.
+        peer: ParticipantId,
+        /// The server's words.
+        reason: String,
     },
     /// The id that the URL asks for is in use.
     #[error(

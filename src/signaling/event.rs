@@ -62,6 +62,8 @@ pub enum Event {
 pub enum OfferRole {
     /// We offer, now.
     WeOffer,
+    /// We offer, now, to whoever comes: nobody may be there before a description arrives.
+    WeOfferAhead,
     /// The participant offers, if anybody does.
     WeWait,
     /// We ask the participant to offer, with [`Command::Call`].
@@ -118,7 +120,7 @@ pub enum CallPolicy {
 pub struct JoinOptions {
     /// The `Origin` header; by default that of a page on the same host.
     pub origin: Option<String>,
-    /// Whom to call; by default what the URL says (`call=`), else [`CallPolicy::All`].
+    /// Whom to call when the URL does not say it (`call=`); by default [`CallPolicy::All`].
     pub call: Option<CallPolicy>,
     /// What ids made for us begin with; by default the prefix of gateways.
     pub id_prefix: Option<&'static str>,

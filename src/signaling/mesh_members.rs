@@ -122,19 +122,8 @@ impl Members {
     }
 
     /// Gives a candidate that names its m-line in only one of the two ways the other one too.
-    pub(crate) fn complete(&self, id: &ParticipantId, mut candidate: IceCandidate) -> IceCandidate {
-        let Some(peer) = self.peers.get(id) else { return candidate };
-        match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
-            (None, Some(index)) => {
-                candidate.sdp_mid = peer.mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
-            }
-            (Some(mid), None) => {
-                let index = peer.mids.iter().position(|known| known == mid);
-                candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
-            }
-            _ => {}
-        }
-        candidate
+    pub(crate) fn complete(&self, id: &ParticipantId, candidate: IceCandidate) -> IceCandidate {
+        sdp_candidates::complete(self.peers.get(id).map_or(&[], |peer| &peer.mids), candidate)
     }
 
     /// The call with a peer ends, by either side. False if there was none.

@@ -14,7 +14,7 @@ pub(crate) const MAX_NAME: usize = 64;
 /// The largest message in bytes.
 pub(crate) const MAX_MESSAGE: usize = 1024 * 1024;
 /// How deep a message may be nested: an offer needs two levels.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Whether an id is that of a gateway, which calls everybody by itself and has nothing to show.
 pub fn is_gateway(id: &ParticipantId) -> bool {
@@ -140,7 +140,7 @@ impl Message {
 }
 
 /// How deep a JSON text is nested; of a text that is not JSON, at least as deep as a parser would get.
-fn depth(text: &str) -> usize {
+pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {
         match byte {

@@ -1,21 +1,36 @@
 //! Joining rooms of existing systems.
 //!
-//! A protocol is a codec: a pure state machine without socket or clock ([`mesh`]), tested from literal frames. Transports
-//! ([`transport`]) are shared drivers that move its text and keep its time. [`join`] puts the two together, and the
-//! embedded server reads and writes the same wire types ([`mesh_wire`]).
+//! A protocol is a codec: a pure state machine without socket or clock ([`mesh`], [`gstreamer`], [`notify`],
+//! [`simple_voice`]), tested from literal frames. Transports ([`transport`]) are shared drivers that move its text and keep its
+//! time. [`join`] puts the two together, and the embedded server reads and writes the same wire types ([`mesh_wire`],
+//! [`gstreamer_wire`], [`notify_wire`], [`simple_voice_wire`]).
 //!
 //! Used by `bridge` and `publish`, which see only [`Event`] and [`Command`]; nothing here knows of media or of WebRTC.
 
 mod codec;
 mod error;
 mod event;
+mod gstreamer;
+mod gstreamer_payload;
+mod gstreamer_peers;
+mod gstreamer_talk;
+mod gstreamer_url;
+pub(crate) mod gstreamer_wire;
+pub(crate) mod ice_servers;
 mod mesh;
 mod mesh_members;
 mod mesh_order;
 mod mesh_outgoing;
 pub(crate) mod mesh_wire;
+mod notify;
+mod notify_talk;
+pub(crate) mod notify_wire;
 mod room_url;
 mod sdp_candidates;
+mod simple_voice;
+mod simple_voice_gathering;
+mod simple_voice_phase;
+pub(crate) mod simple_voice_wire;
 mod transport;
 
 use rand::RngExt as _;
@@ -67,16 +82,35 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     let (events_in, events) = mpsc::channel(EVENTS);
     let (commands, commands_out) = mpsc::channel(COMMANDS);
     let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
-    let prefix = options.id_prefix.unwrap_or(GATEWAY_ID_PREFIX);
-    let codec = match url.scheme() {
-        Scheme::Mesh => mesh::MeshClient::new(
-            url.room(),
-            url.id().cloned(),
-            options.call.or(url.call()).unwrap_or_default(),
-            Box::new(move || prefix.to_owned() + &random_hex()),
-        ),
+    let ids = |gateways: &'static str| -> IdSource {
+        let prefix = options.id_prefix.unwrap_or(gateways);
+        Box::new(move || prefix.to_owned() + &random_hex())
     };
-    let driver = tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel));
+    let driver = match url.scheme() {
+        Scheme::Mesh => {
+            let policy = url.call().or(options.call).unwrap_or_default();
+            let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), policy, ids(GATEWAY_ID_PREFIX));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::GStreamer => {
+            let goal = gstreamer_url::Goal::of(&url);
+            let codec = gstreamer::GStreamerClient::new(goal, url.id().cloned(), ids(gstreamer_wire::GATEWAY_PREFIX));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Notify => {
+            // The URL was checked when it was read.
+            let role = url.key("role").and_then(notify_talk::Role::parse).unwrap_or_default();
+            let codec = notify::NotifyClient::new(role, Box::new(|| rand::rng().random::<f64>()));
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::SimpleVoice => {
+            let base = transport::http::Base::new(&url, options.origin.as_deref());
+            let offer_by = url.key("offer").and_then(simple_voice_phase::OfferBy::parse).unwrap_or_default();
+            let chance = Box::new(|| rand::rng().random::<f64>());
+            let codec = simple_voice::SimpleVoiceClient::new(url.room(), offer_by, chance);
+            tokio::spawn(transport::http::run(base, codec, events_in, commands_out, cancel))
+        }
+    };
     Session { events, commands, driver }
 }
 
@@ -87,3 +121,6 @@ fn random_hex() -> String {
 
 /// Makes new ids for ourselves.
 type IdSource = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Numbers from 0 to 1, by chance.
+type Random = Box<dyn Fn() -> f64 + Send + Sync>;

@@ -4,24 +4,43 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
 use super::CallPolicy;
+use super::gstreamer_wire::is_word;
 use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
+use super::notify_talk::Role;
+use super::simple_voice_phase::OfferBy;
+use super::{gstreamer_url, mesh_order};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
-const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "open", "user"];
+const OUR_KEYS: [&str; 9] = ["room", "id", "call", "role", "offer", "origin", "open", "user", "insecure"];
 
 /// A signaling protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// Rooms and calls of GStreamer's `simple_server` (`gst+ws`, `gst+wss`).
+    GStreamer,
+    /// Two parties who share a path of rtclite's relay (`notify+ws`, `notify+wss`).
+    Notify,
+    /// Calls of two that are set up over HTTP (`simplevoice+http`, `simplevoice+https`).
+    SimpleVoice,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[
+    ("mesh+ws", "ws", Scheme::Mesh),
+    ("mesh+wss", "wss", Scheme::Mesh),
+    ("gst+ws", "ws", Scheme::GStreamer),
+    ("gst+wss", "wss", Scheme::GStreamer),
+    ("notify+ws", "ws", Scheme::Notify),
+    ("notify+wss", "wss", Scheme::Notify),
+    ("simplevoice+http", "http", Scheme::SimpleVoice),
+    ("simplevoice+https", "https", Scheme::SimpleVoice),
+];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
@@ -69,9 +88,34 @@ pub enum RoomUrlError {
     /// An impossible id.
     #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
     BadId(String),
+    /// Something that must be one word, in a protocol of words.
+    #[error(
+        "bad {what} {value:?}; it is one word of at most 255 bytes without white space, and no room is called session"
+    )]
+    BadWord {
+        /// Which part of the URL.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// An unknown value of `insecure=`.
+    #[error("bad insecure={0:?}; insecure=1 accepts any certificate of this room's server, which TLS alone has")]
+    BadInsecure(String),
     /// An unknown value of `call=`.
     #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
     BadCall(String),
+    /// A notify URL without an id in its path.
+    #[error("the room URL \"{0}\" names no call; write it like notify+ws://127.0.0.1:8080/call/1234")]
+    MissingCall(String),
+    /// An unknown value of `role=`.
+    #[error("bad role={0:?}; it is auto (offer when no offer waits), caller (offer) or callee (wait for an offer)")]
+    BadRole(String),
+    /// A room name that Simple Voice servers may not take.
+    #[error("bad room name {0:?}; in this protocol it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
+    BadVoiceRoom(String),
+    /// An unknown value of `offer=`.
+    #[error("bad offer={0:?}; it is join (sent with the join), upload (sent after it) or auto (whichever works)")]
+    BadOffer(String),
 }
 
 fn known_schemes() -> String {
@@ -113,6 +157,11 @@ impl RoomUrl {
         self.keys.get(name).map(String::as_str)
     }
 
+    /// Whether any certificate will do for this room's server (`insecure=1`): nobody then knows who listens.
+    pub(crate) fn accepts_any_certificate(&self) -> bool {
+        self.keys.contains_key("insecure")
+    }
+
     /// What is dialed: the URL without the protocol's prefix and without our own keys.
     pub(crate) fn dial(&self) -> &Url {
         &self.dial
@@ -139,19 +188,22 @@ impl FromStr for RoomUrl {
         }
         dial.set_fragment(None);
 
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
-        if theirs.is_empty() {
-            dial.set_query(None);
-        } else {
-            dial.query_pairs_mut().clear().extend_pairs(theirs);
+        let ours = |key: &str| OUR_KEYS.contains(&key);
+        let mut keys: Keys = dial.query_pairs().into_owned().filter(|(key, _)| ours(key)).collect();
+        // The others stay as they are written: to some servers the text of the query is a part of the room's name.
+        let theirs = dial
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| ours(&key)));
+        let theirs = theirs.collect::<Vec<_>>().join("&");
+        dial.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
+        if let Some(value) = keys.get("insecure").filter(|value| *value != "1" || !matches!(transport, "wss" | "https"))
+        {
+            return Err(RoomUrlError::BadInsecure(value.clone()));
         }
-        let keys: Keys = ours.into_iter().collect();
-        let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
-        let id = keys
-            .get("id")
-            .map(|id| valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned())))
-            .transpose()?;
+        let (room, shown) = scheme.enter(text, &mut dial, &mut keys)?;
+        let id = keys.get("id").map(|id| scheme.id(id)).transpose()?;
         let call = match keys.get("call").map(String::as_str).filter(|_| scheme == Scheme::Mesh) {
             None => None,
             Some("all") => Some(CallPolicy::All),
@@ -163,18 +215,61 @@ impl FromStr for RoomUrl {
 }
 
 impl Scheme {
+    /// Whether a call can be negotiated anew, to find another path for its media for example.
+    pub fn renegotiates(self) -> bool {
+        self != Self::SimpleVoice
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
-    fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
+    fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
         let mut shown = dial.clone();
         shown.set_query(None);
         match self {
+            Self::GStreamer => gstreamer_url::enter(text, dial, keys),
             Self::Mesh => {
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
             }
+            Self::SimpleVoice => {
+                if let Some(offer) = keys.get("offer").filter(|offer| OfferBy::parse(offer).is_none()) {
+                    return Err(RoomUrlError::BadOffer(offer.to_owned()));
+                }
+                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
+                let room = valid_id(room).ok_or_else(|| RoomUrlError::BadVoiceRoom(room.to_owned()))?.to_owned();
+                shown.query_pairs_mut().append_pair("room", &room);
+                Ok((room, shown))
+            }
+            Self::Notify => {
+                if let Some(role) = keys.get("role").filter(|role| Role::parse(role).is_none()) {
+                    return Err(RoomUrlError::BadRole(role.to_owned()));
+                }
+                let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
+                Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
+            }
+        }
+    }
+
+    /// Reads our own id.
+    fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
+        match self {
+            Self::Mesh | Self::Notify | Self::SimpleVoice => {
+                valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
+            }
+            Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
+        }
+    }
+
+    /// Whether `me` takes its own offer back when it crosses one of `peer` (W3C WebRTC, perfect negotiation).
+    pub(crate) fn polite(self, me: &ParticipantId, peer: &ParticipantId) -> bool {
+        match self {
+            Self::Mesh => mesh_order::polite(me, peer),
+            // The others ignore a colliding offer.
+            Self::GStreamer => true,
+            // The codec keeps our offer and ignores theirs; with Simple Voice no two can cross.
+            Self::Notify | Self::SimpleVoice => false,
         }
     }
 }
@@ -196,6 +291,10 @@ mod tests {
         for (text, dial, room, shown) in [
             ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
+            ("notify+ws://h:8080/call/1234", "ws://h:8080/call/1234", "1234", "notify+ws://h:8080/call/1234"),
+            ("notify+wss://h/x?role=caller&a=b%20c&d", "wss://h/x?a=b%20c&d", "x", "notify+wss://h/x"),
+            ("simplevoice+http://h/sv/?room=r&offer=join", "http://h/sv/", "r", "simplevoice+http://h/sv/?room=r"),
+            ("simplevoice+https://h?room=r", "https://h/", "r", "simplevoice+https://h/?room=r"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -213,7 +312,9 @@ mod tests {
     fn a_bad_url_names_its_fault_and_the_way_out() {
         for (text, fault) in [
             ("demo", "is not a room URL; write it like mesh+ws://"),
-            ("gst+ws://h/r", "unknown room protocol \"gst+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("foo+ws://h/r", "unknown room protocol \"foo+ws\"; known are mesh+ws://, mesh+wss://"),
+            ("mesh+ws://h/ws?room=a&insecure=1", "bad insecure=\"1\"; insecure=1 accepts any"),
+            ("mesh+wss://h/ws?room=a&insecure=yes", "bad insecure=\"yes\""),
             ("ws://h/ws?room=a", "unknown room protocol \"ws\""),
             ("mesh+ws://h:99999/ws?room=a", "invalid port number"),
             ("mesh+ws://h:0/ws?room=a", "port 0"),
@@ -223,6 +324,11 @@ mod tests {
             ("mesh+ws://h/ws?room=", "bad room name"),
             ("mesh+ws://h/ws?room=a%0Ab", "bad room name"),
             ("mesh+ws://h/ws?room=a&id=x%20y", "bad id"),
+            ("simplevoice+http://h/sv", "names no room; add ?room=NAME"),
+            ("simplevoice+http://h/sv?room=a%20b", "bad room name \"a b\"; in this protocol"),
+            ("simplevoice+http://h/sv?room=a&offer=never", "bad offer=\"never\"; it is join"),
+            ("notify+ws://h/?role=caller", "names no call; write it like notify+ws://"),
+            ("notify+ws://h/call/1?role=boss", "bad role=\"boss\"; it is auto"),
             ("mesh+ws://h/ws?room=a&call=some", "bad call=\"some\"; it is all"),
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! Writes candidates into a description that has not been sent yet, so that they need no message of their own.
+//! Where candidates and descriptions meet: which section a candidate belongs to, and candidates that are written into a
+//! description which has not been sent yet, so that they need no message of their own.
 
 use crate::terms::IceCandidate;
 
@@ -11,6 +12,27 @@ pub(crate) fn insert(sdp: &mut String, candidate: &IceCandidate) -> bool {
     let Some(end) = section_end(sdp, candidate) else { return false };
     sdp.insert_str(end, &format!("a={attribute}\r\n"));
     true
+}
+
+/// Adds candidates and their end to a description that is to stand for itself: no candidate will follow it (RFC 8840,
+/// section 8.2). What the description has already is not repeated.
+pub(crate) fn insert_all(sdp: &mut String, candidates: &[IceCandidate]) {
+    for candidate in candidates {
+        let known = sdp.lines().any(|line| line.strip_prefix("a=") == Some(candidate.candidate.trim()));
+        if !known && !insert(sdp, candidate) {
+            tracing::debug!("a candidate belongs to no section of its description");
+        }
+    }
+    const END: &str = "a=end-of-candidates";
+    if sdp.lines().any(|line| line == END) {
+        return;
+    }
+    for index in (0..mids(sdp).len()).rev() {
+        let place = IceCandidate { sdp_m_line_index: u16::try_from(index).ok(), ..IceCandidate::default() };
+        if let Some(end) = section_end(sdp, &place) {
+            sdp.insert_str(end, &format!("{END}\r\n"));
+        }
+    }
 }
 
 /// Where the candidate's m-section ends, as an offset in bytes.
@@ -44,6 +66,26 @@ pub(crate) fn mids(sdp: &str) -> Vec<String> {
         }
     }
     mids
+}
+
+/// Gives a candidate that names its m-section in only one of the two ways the other one too.
+pub(crate) fn complete(mids: &[String], mut candidate: IceCandidate) -> IceCandidate {
+    match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+        (None, Some(index)) => {
+            candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
+        }
+        (Some(mid), None) => {
+            let index = mids.iter().position(|known| known == mid);
+            candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
+        }
+        _ => {}
+    }
+    candidate
+}
+
+/// The fingerprints of the DTLS certificates (RFC 8122): a new connection has new ones.
+pub(crate) fn fingerprints(sdp: &str) -> Vec<String> {
+    sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:")).map(|value| value.trim().to_owned()).collect()
 }
 
 /// The first ICE user name fragment: it changes with each ICE generation (RFC 8445, section 9).
@@ -97,6 +139,20 @@ mod tests {
         evil.candidate = "candidate:1\r\na=setup:active".into();
         assert!(!insert(&mut sdp, &evil));
         assert_eq!(sdp, SDP);
+    }
+
+    #[test]
+    fn a_complete_description_has_every_candidate_once_and_says_that_there_are_no_more() {
+        const LINES: &str = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\na=end-of-candidates\r\n";
+        let mut sdp = SDP.to_owned();
+        insert_all(&mut sdp, &[candidate(Some("a0"), None), candidate(Some("a0"), None), candidate(Some("x"), None)]);
+        let expected = SDP.replace("m=video", &format!("{LINES}m=video")) + "a=end-of-candidates\r\n";
+        assert_eq!(sdp, expected);
+        insert_all(&mut sdp, &[]);
+        assert_eq!(sdp, expected, "nothing twice");
+        let mut nonsense = "nonsense".to_owned();
+        insert_all(&mut nonsense, &[candidate(None, Some(0))]);
+        assert_eq!(nonsense, "nonsense");
     }
 
     #[test]

@@ -27,16 +27,10 @@ pub(crate) struct Shown {
 pub(crate) async fn play_with_vlc(arguments: &[&str], length: Duration) -> Shown {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("shown.ts");
-    // VLC refuses to run as root, for good reasons; so it runs as nobody, who must be able to write the file.
+    // VLC may run as another user, who must be able to write the file.
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
         .expect("a directory of our own");
-    let mut command = if rustix::process::geteuid().is_root() {
-        let mut command = piped("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "vlc"]);
-        command
-    } else {
-        piped("vlc")
-    };
+    let mut command = vlc();
     let chain = format!(
         "#transcode{{vcodec=mp2v,vb=4000,fps=30,acodec=mpga,ab=128}}:std{{access=file,mux=ts,dst={}}}",
         path.display()
@@ -58,6 +52,25 @@ pub(crate) async fn play_with_vlc(arguments: &[&str], length: Duration) -> Shown
     let pictures = read_with_ffmpeg(&["-an", &path], Duration::from_secs(600)).await;
     // Sound is counted in blocks of 26 ms, MPEG audio's frame at 44.1 kHz.
     Shown { frames: pictures.frames, sounds: (video.seconds / 0.026) as u64 }
+}
+
+/// A file in a loop as an RTSP server of VLC's, which anybody may read. Returns it and the URL, which answers soon.
+pub(crate) fn serve_rtsp_with_vlc(file: &Path) -> (Running, String) {
+    let url = format!("rtsp://127.0.0.1:{}/call", super::free_tcp_port());
+    let chain = format!("#rtp{{sdp={url}}}");
+    let mut command = vlc();
+    command.args(["-I", "dummy", "--loop", "--sout-keep", "--sout", &chain]).arg(file);
+    (Running::start(command, "vlc-bin vlc-plugin-base"), url)
+}
+
+/// VLC refuses to run as root, for good reasons; then it runs as nobody.
+fn vlc() -> tokio::process::Command {
+    if !rustix::process::geteuid().is_root() {
+        return piped("vlc");
+    }
+    let mut command = piped("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "vlc"]);
+    command
 }
 
 /// Plays a URI with playbin for `length` after its first picture.

@@ -2,11 +2,13 @@
 //! a tool is missing: the test fails and names the Debian package.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
+#![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 #![allow(dead_code, unused_imports, reason = "every test binary uses another part of this harness")]
 
 mod browser;
 mod caller;
 mod capture;
+mod gstreamer;
 mod media_players;
 mod mesh_member;
 mod netns;
@@ -19,14 +21,17 @@ mod scene;
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
-pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc};
+pub(crate) use gstreamer::{SimpleServer, WebrtcbinPeer};
+pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc, serve_rtsp_with_vlc};
 pub(crate) use mesh_member::MeshMember;
 pub(crate) use netns::Namespace;
-pub(crate) use players::{Reading, count_error_lines, picture_at, read_with_ffmpeg, stream_summary};
+pub(crate) use players::{
+    Reading, count_error_lines, picture_at, read_with_ffmpeg, receive_with_ffmpeg, stream_summary,
+};
 pub(crate) use ports::{even_rtp_ports, free_tcp_port};
 pub(crate) use process::Running;
 pub(crate) use roomcast::{Roomcast, probe};
-pub(crate) use scene::{Scene, Wall, assert_flawless, assert_whole, time_of};
+pub(crate) use scene::{Scene, Wall, assert_decodes, assert_flawless, assert_whole, time_of};
 
 /// Browsers need the whole machine to keep real time: tests of one binary that use them hold this while they run.
 pub(crate) async fn one_at_a_time() -> tokio::sync::MutexGuard<'static, ()> {

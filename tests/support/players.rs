@@ -39,6 +39,31 @@ pub(crate) async fn read_with_ffmpeg(input: &[&str], length: Duration) -> Readin
     }
 }
 
+/// Decodes like [`read_with_ffmpeg`], and once more when the kernel threw datagrams away meanwhile because a receiver was
+/// too slow to take them (`RcvbufErrors`): then this machine was busy, and what ffmpeg says is no fault of the stream.
+pub(crate) async fn receive_with_ffmpeg(input: &[&str], length: Duration) -> Reading {
+    let mut lost = datagrams_lost_by_receivers();
+    for _ in 0..3 {
+        let reading = read_with_ffmpeg(input, length).await;
+        let before = std::mem::replace(&mut lost, datagrams_lost_by_receivers());
+        if reading.errors.is_empty() || before == lost {
+            return reading;
+        }
+        eprintln!("{} datagrams were lost in a receiver's socket: {:?}", lost - before, reading.errors);
+    }
+    panic!("this machine is too busy to receive {input:?}: three times a receiver's socket ran over");
+}
+
+/// `RcvbufErrors` of UDP, from `/proc/net/snmp`: a line of names, then a line of numbers.
+fn datagrams_lost_by_receivers() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/snmp").expect("/proc/net/snmp");
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp:"));
+    let (names, numbers) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut both = names.split_whitespace().zip(numbers.split_whitespace());
+    let found = both.find(|(name, _)| *name == "RcvbufErrors").and_then(|(_, number)| number.parse().ok());
+    found.unwrap_or_else(|| panic!("no RcvbufErrors in /proc/net/snmp: {names}"))
+}
+
 /// How many lines ffmpeg writes at level error while it decodes `input` for `length`.
 pub(crate) async fn count_error_lines(input: &[&str], length: Duration) -> usize {
     read_with_ffmpeg(input, length).await.errors.len()

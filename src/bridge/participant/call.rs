@@ -136,7 +136,8 @@ impl<'a> Call<'a> {
                 self.request_keyframe();
             }
             PeerEvent::Disconnected => {
-                self.disconnected = Some((tokio::time::Instant::now() + ICE_PATIENCE, 0));
+                let patience = self.outgoing.renegotiates.then(|| tokio::time::Instant::now() + ICE_PATIENCE);
+                self.disconnected = patience.map(|until| (until, 0));
                 self.state.send_modify(|state| state.connected = false);
             }
             PeerEvent::Failed { reason } => return Err(Ending { reason, lost: true }),
@@ -176,7 +177,7 @@ impl<'a> Call<'a> {
                 }
             }
             None => {
-                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).clone());
+                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).cloned());
                 self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, raw, encoded }).await;
             }
         }

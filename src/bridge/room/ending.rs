@@ -23,6 +23,9 @@ impl Room {
                     Some(event) = output_events.recv() => self.output_event(event).await,
                 }
             };
+            // Outputs go on until what happened before the stop has passed the encoders.
+            (summary.frames, summary.frames_dropped) = self.mix.frames();
+            summary.sound_lost = self.mix.sound_lost();
         }
         for generation in self.seats.keys().copied().collect::<Vec<_>>() {
             self.release(generation, "the bridge ended").await;

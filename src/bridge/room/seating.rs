@@ -6,8 +6,10 @@ use super::super::events::Event;
 use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
+use crate::media::ingest::IngestSettings;
+use crate::output::Codecs;
 use crate::peer::PeerConfig;
-use crate::signaling::{self, Command};
+use crate::signaling::Command;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
 impl Room {
@@ -15,25 +17,41 @@ impl Room {
         self.seats.iter().find(|(_, seat)| seat.id == *id).map(|(generation, seat)| (*generation, seat))
     }
 
-    /// Gives somebody a seat who has none.
-    pub(super) async fn admit(&mut self, id: &ParticipantId) {
-        if self.seat(id).is_some() {
-            return;
+    /// Gives somebody a seat who has none; `there` is false when it waits for whoever takes our offer.
+    pub(super) async fn admit(&mut self, id: &ParticipantId, there: bool) {
+        if self.seat(id).is_none() {
+            self.add_seat(id);
         }
+        let seat = self.seats.values_mut().find(|seat| seat.id == *id);
+        if let Some(seat) = seat.filter(|seat| there && !seat.taken) {
+            seat.taken = true;
+            self.everybody.insert(id.clone());
+            self.tell(Event::ParticipantJoined { participant: id.clone() }).await;
+        }
+    }
+
+    fn add_seat(&mut self, id: &ParticipantId) {
         self.generation += 1;
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
-        let polite = self.me.as_ref().is_none_or(|me| signaling::polite(me, id));
+        let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config =
             PeerConfig { ice_servers, network: self.network.clone(), codecs: self.checked.codecs.clone(), polite };
-        let media = (self.clock.clone(), self.config.jitter_latency);
-        let participant =
-            Participant::start(id.clone(), self.generation, config, media, self.reports.clone(), &mut self.tasks);
-        let seat =
-            Seat { id: id.clone(), participant, inputs: HashMap::new(), copies: HashMap::new(), picture_flows: true };
+        let pass_on = self.config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied);
+        let settings = IngestSettings { jitter: self.config.jitter_latency, pass_on };
+        let media = (self.clock.clone(), settings);
+        let renegotiates = self.config.room.scheme().renegotiates();
+        let (reports, tasks) = (self.reports.clone(), &mut self.tasks);
+        let participant = Participant::start(id.clone(), self.generation, config, media, renegotiates, reports, tasks);
+        let seat = Seat {
+            id: id.clone(),
+            participant,
+            inputs: HashMap::new(),
+            copies: HashMap::new(),
+            picture_flows: true,
+            taken: false,
+        };
         self.seats.insert(self.generation, seat);
-        self.everybody.insert(id.clone());
-        self.tell(Event::ParticipantJoined { participant: id.clone() }).await;
     }
 
     pub(super) async fn pass(&mut self, id: &ParticipantId, message: Message) {
@@ -62,7 +80,7 @@ impl Room {
     pub(super) async fn call_again(&mut self) {
         for id in self.redial.take_due(tokio::time::Instant::now()) {
             if self.present.contains(&id) && self.seat(&id).is_none() {
-                self.admit(&id).await;
+                self.admit(&id, true).await;
                 self.pass(&id, Message::Call).await;
             }
         }
@@ -75,7 +93,9 @@ impl Room {
         self.arrange();
         self.choose_copy();
         seat.participant.stop();
-        self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
+        if seat.taken {
+            self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
+        }
     }
 
     pub(super) async fn report(&mut self, id: &ParticipantId, generation: u64, report: Report) {
@@ -90,7 +110,7 @@ impl Room {
                 Ok(input) => {
                     seat.inputs.insert(kind, input);
                     if matches!(codec, Codec::Vp8 | Codec::Opus) {
-                        seat.copies.insert(kind, encoded);
+                        seat.copies.extend(encoded.map(|encoded| (kind, encoded)));
                     }
                     self.redial.forget(id);
                     self.arrange();

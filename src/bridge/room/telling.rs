@@ -34,10 +34,11 @@ impl Room {
         let fps = frames.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
         let snapshot = Snapshot {
             uptime: started.elapsed().as_secs_f64(),
-            participants: self.seats.values().map(|seat| seat.participant.state()).collect(),
+            participants: self.seats.values().filter(|seat| seat.taken).map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
             ports: self.network.usage(),
+            sound_lost: self.mix.sound_lost(),
             outputs: self.output_states.clone(),
         };
         if tell {
@@ -57,6 +58,7 @@ impl Room {
             participants: self.everybody.len(),
             frames,
             frames_dropped,
+            sound_lost: self.mix.sound_lost(),
             outputs: Vec::new(),
         }
     }

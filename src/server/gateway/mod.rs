@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{BridgePlan, LiveFiles, free_rtp_port, rtp_output};
+pub use plan::{BridgePlan, LiveFiles, rtp_output};
 pub use state::{BridgeState, BridgeStatus, LiveMedia, OutputState};
 pub use supervisor::Viewing;
 

@@ -1,11 +1,13 @@
 //! What a bridge is to write and where: directories, ports and its room's URL.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use url::Url;
+
+use crate::output::any_free_rtp_ports;
 
 /// A bridge to be run.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl BridgePlan {
     pub(super) fn on_demand(room: &str, parent: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("bridge-").tempdir_in(parent)?;
         let (hls, sdp) = (directory.path().join("hls"), directory.path().join("live.sdp"));
-        let port = free_rtp_port(20_000 + 4 * rand::random_range(0..10_000_u16))?;
+        let port = any_free_rtp_ports()?;
         let outputs = vec![format!("hls:{}", hls.display()), rtp_output(port, &sdp)];
         Ok(Self { room: room.to_owned(), outputs, hls, sdp, stays: false, directory: Some(directory) })
     }
@@ -89,20 +91,6 @@ pub(super) fn room_url(server: SocketAddr, room: &str) -> io::Result<String> {
     Ok(format!("mesh+{url}"))
 }
 
-/// The first even port from `first` on such that it and the next three are free on loopback: RTP and RTCP of video and
-/// audio (RFC 3550, section 11).
-///
-/// # Errors
-/// When there is none.
-pub fn free_rtp_port(first: u16) -> io::Result<u16> {
-    let first = first.next_multiple_of(2);
-    let free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    (first..u16::MAX - 3)
-        .step_by(2)
-        .find(|&port| (port..port + 4).all(free))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, format!("no four free UDP ports from {first} on")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,13 +115,5 @@ mod tests {
         let output = url::Url::parse(&rtp_output(5004, path)).unwrap();
         assert_eq!(output.query_pairs().next().unwrap().1, path.to_str().unwrap());
         assert_eq!(rtp_output(5004, Path::new("/a-b/c.sdp")), "rtp://127.0.0.1:5004?sdp=/a-b/c.sdp");
-    }
-
-    #[test]
-    fn a_taken_port_is_passed_over() {
-        let first = free_rtp_port(30_000).unwrap();
-        let _taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, first + 3)).unwrap();
-        let next = free_rtp_port(first).unwrap();
-        assert!(next > first + 3 && next.is_multiple_of(2));
     }
 }

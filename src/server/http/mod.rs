@@ -5,9 +5,10 @@ mod health;
 mod live;
 mod pages;
 mod socket;
+mod voice;
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -19,11 +20,16 @@ use crate::signaling::mesh_wire::valid_room;
 /// Every path of the server.
 pub(super) fn router(shared: Shared) -> Router {
     let mut router = Router::new()
-        .route("/", get(pages::call))
+        .route("/", get(root))
         .route("/config.js", get(pages::config))
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
+        .route("/gst", any(socket::gstreamer))
+        .route("/gst/", any(socket::gstreamer))
+        .route("/gst/{*anything}", any(socket::gstreamer))
+        .route("/call/{id}", any(socket::notify))
+        .route("/sv/{act}", any(voice::voice))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
@@ -38,6 +44,15 @@ pub(super) fn router(shared: Shared) -> Router {
         ));
     }
     router
+}
+
+/// `/`: the call page, and GStreamer's protocol for programs that dial a host without a path.
+async fn root(shared: State<Shared>, request: Request) -> Response {
+    if socket::wants_upgrade(request.headers()) {
+        socket::gstreamer(shared, request).await
+    } else {
+        pages::call(request.headers().clone()).await
+    }
 }
 
 /// What keeps other pages out of ours. hls.js runs its worker and its media from blob URLs.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -12,17 +13,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::super::codec::{ClientCodec, Next, Output};
 use super::super::mesh_wire::MAX_MESSAGE;
 use super::super::{Command, Event, SignalingError};
 use super::dial_error::dial_error;
+use super::status_line::FirstLine;
 
 pub(crate) use super::dial_error::Dial;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<MaybeTlsStream<FirstLine<TcpStream>>>;
 
 /// How long dialing may take, TLS included.
 const DIAL: Duration = Duration::from_secs(10);
@@ -182,6 +184,8 @@ impl<C: ClientCodec> Driver<C> {
                                 Some(why) => (Some(why.code.into()), why.reason.to_string()),
                                 None => (None, String::new()),
                             };
+                            // Our answer leaves and the rest is read: a reset would reach the server as another fault.
+                            self.close(socket).await;
                             return self.closed(code, reason);
                         }
                         Some(Ok(_)) => {}
@@ -233,7 +237,7 @@ impl<C: ClientCodec> Driver<C> {
 }
 
 /// Hands one event to the user of the session; never ends when there is none.
-async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
+pub(super) async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
     if pending.is_empty() {
         return std::future::pending().await;
     }
@@ -249,7 +253,7 @@ async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) 
 }
 
 /// The next wish; a user of the session that is gone wants to leave.
-async fn next_command(
+pub(super) async fn next_command(
     commands: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<Event>,
     cancel: &CancellationToken,
@@ -262,11 +266,21 @@ async fn next_command(
 }
 
 async fn connect(dial: &Dial) -> Result<Socket, SignalingError> {
-    let request = dial.request()?;
+    let (request, connector) = (dial.request()?, dial.connector()?);
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    match timeout(DIAL, connect_async_tls_with_config(request, Some(config), true, None)).await {
+    let status_line = Arc::new(OnceLock::new());
+    let connecting = async {
+        let tcp = TcpStream::connect(dial.address()).await?;
+        tcp.set_nodelay(true)?;
+        let tcp = FirstLine::new(tcp, Arc::clone(&status_line));
+        client_async_tls_with_config(request, tcp, Some(config), connector).await
+    };
+    match timeout(DIAL, connecting).await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(dial_error(dial, error)),
+        Ok(Err(error)) => {
+            let line = status_line.get().filter(|_| !dial.is_tls()).map(String::as_str);
+            Err(dial_error(dial, line, error))
+        }
         Err(_) => Err(SignalingError::Unreachable {
             host: dial.host().to_owned(),
             reason: format!("no answer within {} s", DIAL.as_secs()),
@@ -287,6 +301,6 @@ fn jitter(delay: Duration) -> Duration {
 }
 
 /// The codec's clock; follows Tokio's, which tests can pause.
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
