@@ -11,6 +11,9 @@ ARGS ?= demo
 # Which part of the measurements `make bench` makes; all when empty.
 BENCH ?=
 
+# How many participants and how many joins `make soak` tries: 50 1000 when empty.
+SOAK ?=
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -45,6 +48,10 @@ fmt: ## Format the code
 .PHONY: bench
 bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one part: BENCH=cpu|latency|encoded
 	cargo bench --locked --bench vertical -- $(BENCH)
+
+.PHONY: soak
+soak: setup ## 50 participants on one port, then 1000 joins and leaves; fails when a route, task, descriptor or memory stays
+	RUST_LOG=$${RUST_LOG:-error} cargo run --release --locked --example soak -- $(SOAK)
 
 .PHONY: doctor
 doctor: build ## Check this machine

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use rand::{Rng, RngExt};
-use roomcast::peer::{Peer, PeerConfig, PeerEvent, RtpPacket};
+use roomcast::peer::{Network, Peer, PeerConfig, PeerEvent, RtpPacket};
 use roomcast::terms::{Codec, IceCandidate, ParticipantId, SessionDescription};
 use serde_json::{Value, json};
 use support::{MeshMember, Roomcast, Scene, Wall, assert_whole};
@@ -194,8 +194,8 @@ async fn answer_to(offer: &str) -> SessionDescription {
 
 async fn peer() -> (Peer, mpsc::Receiver<PeerEvent>) {
     let (sender, events) = mpsc::channel(256);
-    let ice_addresses = vec![IpAddr::from([127, 0, 0, 1])];
-    let config = PeerConfig { ice_servers: vec![], ice_addresses, codecs: Codec::ALL.to_vec(), polite: false };
+    let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false };
     (Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap(), events)
 }
 

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use roomcast::peer::{InboundTrack, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent, RtpPacket};
+use roomcast::peer::{
+    InboundTrack, Network, NetworkConfig, OutboundTrack, Peer, PeerConfig, PeerError, PeerEvent, RtpPacket,
+};
 use roomcast::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SdpType, SessionDescription};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,12 +22,11 @@ struct Side {
 }
 
 async fn start(name: &str, polite: bool) -> Side {
-    let config = PeerConfig {
-        ice_servers: vec![],
-        ice_addresses: vec![IpAddr::from([127, 0, 0, 1])],
-        codecs: Codec::ALL.to_vec(),
-        polite,
-    };
+    start_on(Network::on(vec![IpAddr::from([127, 0, 0, 1])]), name, polite).await
+}
+
+async fn start_on(network: Network, name: &str, polite: bool) -> Side {
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite };
     let (sender, events) = mpsc::channel(8);
     let peer = Peer::start(ParticipantId::new(name), config, sender).await.unwrap();
     Side { peer, events, sent: vec![] }
@@ -233,7 +234,33 @@ async fn a_track_added_later_is_negotiated_by_itself() {
 
 #[tokio::test]
 async fn an_ice_restart_keeps_media_flowing() {
-    let mut pair = Pair::start().await;
+    survives_an_ice_restart(Pair::start().await).await;
+}
+
+#[tokio::test]
+async fn shared_ports_carry_several_calls_through_an_ice_restart_and_are_empty_afterwards() {
+    let config = NetworkConfig {
+        addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        udp_ports: Some("0".parse().unwrap()),
+        ..NetworkConfig::default()
+    };
+    // One side has a port of its own in each call, as participants have.
+    let bridge = Network::open(&config, true).unwrap();
+    let mut calls = JoinSet::new();
+    for call in 0..4 {
+        let ours = start_on(bridge.clone(), &format!("bridge-{call}"), false).await;
+        let sides = [ours, start(&format!("participant-{call}"), true).await];
+        calls.spawn(survives_an_ice_restart(Pair { sides, senders: JoinSet::new() }));
+    }
+    assert_eq!(bridge.usage().unwrap().connections, 4);
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    let usage = bridge.usage().unwrap();
+    assert_eq!((usage.connections, usage.routes, usage.dropped), (0, 0, 0), "{usage:?}");
+}
+
+async fn survives_an_ice_restart(mut pair: Pair) {
     pair.send(0, Codec::Vp8).await;
     pair.sides[0].peer.call().await.unwrap();
     let mut tracks = pair.tracks(&[(1, MediaKind::Video)]).await;
@@ -348,7 +375,7 @@ async fn hostile_descriptions_are_refused_and_stale_answers_ignored() {
 #[tokio::test]
 async fn a_connection_without_codecs_or_addresses_is_refused() {
     for (codecs, addresses) in [(vec![], vec![IpAddr::from([127, 0, 0, 1])]), (vec![Codec::Vp8], vec![])] {
-        let config = PeerConfig { ice_servers: vec![], ice_addresses: addresses, codecs, polite: true };
+        let config = PeerConfig { ice_servers: vec![], network: Network::on(addresses), codecs, polite: true };
         assert!(Peer::start(ParticipantId::new("x"), config, mpsc::channel(1).0).await.is_err());
     }
 }

@@ -12,7 +12,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use roomcast::media::layout::Size;
-use roomcast::peer::{InboundTrack, Peer, PeerConfig, PeerEvent};
+use roomcast::peer::{InboundTrack, Network, NetworkConfig, Peer, PeerConfig, PeerEvent};
 use roomcast::publish::{PublishEvent, PublishOptions, publish};
 use roomcast::server::{ListenAddress, ServerConfig, serve};
 use roomcast::signaling::{self, Command, Event, JoinOptions, RoomUrl};
@@ -134,7 +134,7 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
         file: None,
         duration: None,
         ice_servers: vec![],
-        ice_addresses: vec![LOOPBACK],
+        network: NetworkConfig { addresses: vec![LOOPBACK], ..NetworkConfig::default() },
     };
     let (events, mut published) = mpsc::channel(64);
     let stop = CancellationToken::new();
@@ -143,8 +143,8 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
 
     let mut session = signaling::join(url, JoinOptions::default(), CancellationToken::new());
     let (peer_events, mut from_peer) = mpsc::channel(64);
-    let config =
-        PeerConfig { ice_servers: vec![], ice_addresses: vec![LOOPBACK], codecs: Codec::ALL.to_vec(), polite: true };
+    let network = Network::on(vec![LOOPBACK]);
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: true };
     let peer = Peer::start(ParticipantId::new("sender"), config, peer_events).await.unwrap();
     let mut them = None;
     let mut tracks: HashMap<MediaKind, (Ssrc, Arc<Mutex<Seen>>)> = HashMap::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use roomcast::peer::{OutboundTrack, Peer, PeerConfig, PeerEvent, RtpPacket, ice};
+use roomcast::peer::{Network, OutboundTrack, Peer, PeerConfig, PeerEvent, RtpPacket, ice};
 use roomcast::signaling::{self, CallPolicy, Command, Event, JoinOptions, RoomUrl, polite};
 use roomcast::terms::{Codec, MediaKind, ParticipantId};
 use tokio::sync::{mpsc, oneshot};
@@ -65,7 +65,7 @@ async fn run(
                     if call.is_none() {
                         let config = PeerConfig {
                             ice_servers: vec![],
-                            ice_addresses: ice::local_addresses(true),
+                            network: Network::on(ice::local_addresses(true)),
                             codecs: vec![Codec::Vp8, Codec::Opus],
                             polite: polite(&me, &id),
                         };

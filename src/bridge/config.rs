@@ -1,7 +1,6 @@
 //! What a bridge is to do, checked before the room is joined.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::media::mixer::Canvas;
 use crate::media::{self};
 use crate::output::spec::Destination;
 use crate::output::{self, Codecs, OutputSpec};
+use crate::peer::NetworkConfig;
 use crate::signaling::RoomUrl;
 use crate::terms::{Codec, IceServer};
 
@@ -52,8 +52,8 @@ pub struct BridgeConfig {
     pub stop_timeout: Duration,
     /// STUN and TURN servers, besides those which the room gives.
     pub ice_servers: Vec<IceServer>,
-    /// Local addresses for media; chosen by the room's address when empty.
-    pub ice_addresses: Vec<IpAddr>,
+    /// Local addresses and ports for media.
+    pub network: NetworkConfig,
     /// The `Origin` header for the room's server.
     pub origin: Option<String>,
     /// Where the caller is going to write what the run was like: checked, not written.
@@ -79,7 +79,7 @@ impl BridgeConfig {
             exit_when_empty: None,
             stop_timeout: Duration::from_secs(10),
             ice_servers: Vec::new(),
-            ice_addresses: Vec::new(),
+            network: NetworkConfig::default(),
             origin: None,
             report: None,
         }

@@ -2,6 +2,7 @@
 
 use crate::media::MediaError;
 use crate::output::SpecError;
+use crate::peer::NetworkError;
 use crate::signaling::SignalingError;
 
 /// Why a bridge could not do its work.
@@ -13,6 +14,9 @@ pub enum BridgeError {
     /// An output that cannot work.
     #[error(transparent)]
     Output(#[from] SpecError),
+    /// The ports or addresses asked for cannot be used; nothing was started.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The room refused us or cannot be reached.
     #[error(transparent)]
     Room(#[from] SignalingError),

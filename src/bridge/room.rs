@@ -22,6 +22,7 @@ use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
 use crate::output::{OutputEvent, Outputs, Session as OutputSession};
+use crate::peer::Network;
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
 use crate::terms::{IceServer, MediaKind, ParticipantId};
 
@@ -49,6 +50,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<Summary, BridgeError> {
     let checked = config.check()?;
+    let network = Network::open(&config.network, config.room.is_loopback())?;
     let clock = MediaClock::start();
     let mix = Mix::start(&config, &checked, &clock).await?;
     let (reports, report_receiver) = mpsc::channel(REPORTS);
@@ -58,6 +60,7 @@ pub async fn run(
     let mut room = Room {
         clock,
         mix,
+        network,
         session,
         events,
         snapshots,
@@ -100,6 +103,7 @@ struct Room {
     checked: Checked,
     clock: MediaClock,
     mix: Mix,
+    network: Network,
     session: Session,
     events: mpsc::Sender<Record>,
     snapshots: Option<tokio::sync::watch::Sender<Snapshot>>,

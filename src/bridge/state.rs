@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::peer::PortUsage;
 use crate::terms::{Codec, ParticipantId};
 
 /// A bridge at one moment.
@@ -17,6 +18,9 @@ pub struct Snapshot {
     pub fps: f64,
     /// Pictures that came too fast for the encoder, since the start.
     pub frames_dropped: u64,
+    /// How the ports that all participants share are used, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortUsage>,
     /// Seconds of sound that came too fast for the encoder, since the start.
     pub sound_lost: f64,
     /// Each output's state.

@@ -1,6 +1,5 @@
 //! `roomcast bridge`: join one room, run its outputs until the end.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use roomcast::output::{OutputSpec, OutputSummary};
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 
+use super::network::NetworkOptions;
 use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::status::Status;
 use super::{Context, Exit, Failure, control, print_line};
@@ -26,6 +26,7 @@ const EVENTS: usize = 256;
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
   roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
   roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
@@ -85,15 +86,14 @@ pub(crate) struct Options {
     /// A STUN or TURN server besides those of the room: stun:HOST or turn:USER:PASSWORD@HOST; may be repeated.
     #[arg(long = "ice-server", value_name = "URL", value_parser = ice_server)]
     ice_servers: Vec<IceServer>,
-    /// A local address for media; by default those of the real network interfaces. May be repeated.
-    #[arg(long = "bind", value_name = "ADDRESS", env = "ROOMCAST_BIND", value_delimiter = ',')]
-    bind: Vec<IpAddr>,
     /// Write what the run was like to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Read commands from stdin, one JSON object per line ({"command":"stop"}); its end stops the bridge.
     #[arg(long, hide = true)]
     control: bool,
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -138,7 +138,7 @@ impl Options {
             exit_when_empty: self.exit_when_empty,
             stop_timeout: self.stop_timeout,
             ice_servers: self.ice_servers.clone(),
-            ice_addresses: self.bind.clone(),
+            network: self.network.config(),
             report: self.report.clone(),
             ..BridgeConfig::new(room, outputs)
         })
@@ -186,7 +186,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
 /// The exit code that an error means.
 fn failure(error: BridgeError) -> Failure {
     let exit = match &error {
-        BridgeError::Config(_) | BridgeError::Output(_) => Exit::BadArguments,
+        BridgeError::Config(_) | BridgeError::Output(_) | BridgeError::Network(_) => Exit::BadArguments,
         BridgeError::Room(_) => Exit::RoomUnreachable,
         // An element that is missing or refuses its settings is known before the room is joined.
         BridgeError::Media(_) => Exit::BadArguments,

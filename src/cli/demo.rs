@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use url::Url;
 
+use super::network::PORT_VARIABLES;
 use super::parse::size;
 use super::serve::room_page;
 use super::{Context, Exit, Failure, print_line};
@@ -164,6 +165,9 @@ fn start_participant(room: &RoomUrl, size: Size) -> anyhow::Result<Child> {
         // Its end ends the participant: a demo that is killed leaves nobody in a room.
         .arg("--control")
         .env("RUST_LOG", log_filter())
+        // A fixed port is the bridge's: two processes cannot have it.
+        .env_remove(PORT_VARIABLES[0])
+        .env_remove(PORT_VARIABLES[1])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         // A Ctrl-C in the terminal is for us, who then end everything in order.

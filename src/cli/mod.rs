@@ -4,6 +4,7 @@ mod bridge;
 mod control;
 mod demo;
 mod doctor;
+mod network;
 mod parse;
 mod probe;
 mod publish;

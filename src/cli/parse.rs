@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use roomcast::media::layout::Size;
+use roomcast::peer;
 use roomcast::signaling::{RoomUrl, RoomUrlError};
 use roomcast::terms::IceServer;
 
@@ -54,18 +55,21 @@ pub(crate) fn ice_server(text: &str) -> Result<IceServer, String> {
     let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
     match (scheme, rest.rsplit_once('@')) {
         ("stun" | "stuns", None) if !rest.is_empty() => {
+            usable(text)?;
             Ok(IceServer { urls: vec![text.to_owned()], username: None, credential: None })
         }
         ("turn" | "turns", Some((login, host))) if !host.is_empty() => {
             let (user, password) = login.split_once(':').ok_or_else(wrong)?;
-            Ok(IceServer {
-                urls: vec![format!("{scheme}:{host}")],
-                username: Some(user.to_owned()),
-                credential: Some(password.to_owned()),
-            })
+            let url = format!("{scheme}:{host}");
+            usable(&url)?;
+            Ok(IceServer { urls: vec![url], username: Some(user.to_owned()), credential: Some(password.to_owned()) })
         }
         _ => Err(wrong()),
     }
+}
+
+fn usable(url: &str) -> Result<(), String> {
+    peer::ice::problem(url).map_or(Ok(()), |problem| Err(format!("{url} {problem}")))
 }
 
 #[cfg(test)]
@@ -109,6 +113,11 @@ mod tests {
         assert_eq!(ice_server("stun:a:3478").unwrap().urls, ["stun:a:3478"]);
         for text in ["turn:host", "http://x", "stun:", ""] {
             assert!(ice_server(text).is_err(), "{text}");
+        }
+        for text in ["turns:me:secret@host:443", "turn:me:secret@host:3478?transport=tcp"] {
+            let error = ice_server(text).unwrap_err();
+            assert!(error.contains("use turn:HOST:PORT?transport=udp"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `roomcast publish`: its options, and its events as text or JSON.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use roomcast::publish::{PublishError, PublishEvent, PublishOptions, publish};
 use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
+use super::network::NetworkOptions;
 use super::parse::{ice_server, room_url, seconds, size};
 use super::{Context, Exit, Failure, control, print_line};
 
@@ -48,12 +48,11 @@ pub(crate) struct Options {
     /// A STUN or TURN server, e.g. stun:stun.example.org:3478 or turn:USER:PASSWORD@HOST; may be repeated.
     #[arg(long, value_name = "URL", value_parser = ice_server)]
     ice_server: Vec<IceServer>,
-    /// A local address to send from; may be repeated. By default those of the machine's interfaces.
-    #[arg(long, value_name = "ADDR", env = "ROOMCAST_BIND", value_delimiter = ',')]
-    bind: Vec<IpAddr>,
     /// Read commands from stdin, one JSON object per line ({"command":"stop"}); its end stops us.
     #[arg(long, hide = true)]
     control: bool,
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
@@ -67,7 +66,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         file: options.file,
         duration: options.duration,
         ice_servers: options.ice_server,
-        ice_addresses: options.bind,
+        network: options.network.config(),
     };
     let (sender, mut events) = mpsc::channel(64);
     let printing = tokio::spawn(async move {
@@ -84,7 +83,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     match outcome {
         Ok(()) => Ok(Exit::Done),
         Err(error @ PublishError::Signaling(_)) => Err(Failure::new(Exit::RoomUnreachable, error)),
-        Err(error @ PublishError::File { .. }) => Err(Failure::bad_arguments(error)),
+        Err(error @ (PublishError::File { .. } | PublishError::Network(_))) => Err(Failure::bad_arguments(error)),
         Err(error) => Err(error.into()),
     }
 }

@@ -8,6 +8,7 @@ use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, 
 use serde_json::json;
 use url::Url;
 
+use super::network::NetworkOptions;
 use super::parse::size;
 use super::{Context, Exit, Failure, print_line};
 
@@ -16,7 +17,11 @@ use super::{Context, Exit, Failure, print_line};
 #[command(after_help = "Examples:
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
-  roomcast serve --listen unix:/run/roomcast.sock --no-bridges")]
+  roomcast serve --listen unix:/run/roomcast.sock --no-bridges
+  roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
+
+The network options are those of its bridges. Each bridge is a process and needs a port of its own: \
+a range of 16 ports is enough for 16 rooms that are watched at once, a single port for one.")]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.
     #[arg(long, env = "ADDR", default_value_t, value_name = "ADDRESS")]
@@ -39,6 +44,8 @@ pub(crate) struct Options {
     /// Pictures per second that bridges make.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..=120), conflicts_with = "no_bridges")]
     fps: i32,
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
@@ -46,9 +53,12 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         None
     } else {
         let config = GatewayConfig::of_this_program()?;
-        let arguments = ["--size", &options.size.to_string(), "--fps", &options.fps.to_string()].map(str::to_owned);
+        // A port cannot be shared by processes: no more bridges than ports.
+        let most = options.network.children().map_or(config.most, |ports| ports.min(config.most));
+        let picture = ["--size", &options.size.to_string(), "--fps", &options.fps.to_string()].map(str::to_owned);
+        let arguments = picture.into_iter().chain(options.network.arguments()).collect();
         let idle = Duration::from_secs(options.bridge_idle);
-        Some(GatewayConfig { idle, arguments: arguments.into(), ..config })
+        Some(GatewayConfig { idle, arguments, most, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {

@@ -22,6 +22,7 @@ use super::candidates::CandidateBuffer;
 use super::engine::Notice;
 use super::keyframe::KeyframeRequester;
 use super::negotiation::{Input, Negotiation};
+use super::network::Attachment;
 use super::outbound::OutboundTrack;
 use super::rtcp_tap::Feedback;
 use super::track::{InboundTrack, PayloadTypes};
@@ -53,6 +54,7 @@ pub(crate) struct Inputs {
 /// One connection.
 pub(crate) struct Connection {
     pub(super) pc: Arc<dyn PeerConnection>,
+    pub(super) attachment: Arc<Attachment>,
     pub(super) negotiation: Negotiation,
     pub(super) candidates: CandidateBuffer,
     pub(super) payload_types: Arc<PayloadTypes>,
@@ -72,6 +74,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         pc: Arc<dyn PeerConnection>,
+        attachment: Arc<Attachment>,
         notices: mpsc::Sender<Notice>,
         codecs: &[Codec],
         polite: bool,
@@ -81,6 +84,7 @@ impl Connection {
         kinds.dedup();
         Self {
             pc,
+            attachment,
             negotiation: Negotiation::new(polite),
             candidates: CandidateBuffer::default(),
             payload_types: Arc::new(PayloadTypes::new()),
@@ -106,6 +110,7 @@ impl Connection {
         if let Err(error) = self.pc.close().await {
             debug!(%error, "closing the connection");
         }
+        self.attachment.leave();
         self.children.shutdown().await;
     }
 
@@ -218,7 +223,10 @@ impl Connection {
 
     async fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Candidate(candidate) => self.outbox.push_back(PeerEvent::LocalCandidate(Some(candidate))),
+            Notice::Candidate(mut candidate) => {
+                candidate.candidate = self.attachment.candidate(&candidate.candidate);
+                self.outbox.push_back(PeerEvent::LocalCandidate(Some(candidate)));
+            }
             Notice::GatheringComplete => self.outbox.push_back(PeerEvent::LocalCandidate(None)),
             Notice::State(state) => self.state_changed(state).await,
             Notice::Track(track) => self.open_track(track).await,

@@ -6,22 +6,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::mdns::MulticastSocket;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::transport::RTCIceServer;
 use rtc::shared::error::Error;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionIceEvent,
     RTCPeerConnectionState,
 };
-use webrtc::runtime::TokioRuntime;
 
+use super::network::Attachment;
 use super::rtcp_tap::Feedback;
 use super::track::InboundTrack;
-use super::{PeerConfig, PeerError, codecs, ice};
+use super::{PeerConfig, PeerError, codecs};
 use crate::terms::IceCandidate;
 
 /// No answer for this long: disconnected. Browsers that leave without a word are noticed by it.
@@ -87,42 +90,58 @@ impl PeerConnectionEventHandler for Callbacks {
 /// Opens the sockets and starts the driver of one connection.
 pub(crate) async fn build(
     config: &PeerConfig,
+    ice_servers: Vec<RTCIceServer>,
+    attachment: &Arc<Attachment>,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {
         return Err(PeerError::NoCodecs);
     }
-    if config.ice_addresses.is_empty() {
+    let addresses = config.network.addresses();
+    if addresses.is_empty() {
         return Err(PeerError::NoAddresses);
     }
-    connect(config, notices, feedback).await.map_err(|cause| PeerError::Setup {
-        addresses: config.ice_addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
+    let setup = |cause: Error| PeerError::Setup {
+        addresses: addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
         cause: cause.to_string(),
-    })
-}
-
-async fn connect(
-    config: &PeerConfig,
-    notices: mpsc::Sender<Notice>,
-    feedback: mpsc::Sender<Feedback>,
-) -> Result<Arc<dyn PeerConnection>, Error> {
-    let mut media = codecs::media_engine(&config.codecs)?;
-    let registry = codecs::interceptors(&mut media, feedback)?;
+    };
+    let mut media = codecs::media_engine(&config.codecs).map_err(setup)?;
+    let registry = codecs::interceptors(&mut media, feedback).map_err(setup)?;
+    let is_lite = config.network.is_lite();
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))
-        .with_include_loopback_candidate(config.ice_addresses.iter().any(IpAddr::is_loopback))
+        .with_include_loopback_candidate(addresses.iter().any(IpAddr::is_loopback))
+        .with_lite(is_lite)
+        .with_multicast_dns_mode(multicast_dns())
         .build();
-    let addresses: Vec<SocketAddr> = config.ice_addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+    // A port of its own on each address: shared ports are put in their place by the runtime.
+    let sockets: Vec<SocketAddr> = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+    // Who is reachable by definition has host candidates only (RFC 8445, section 5.2).
+    let ice_servers = if is_lite { Vec::new() } else { ice_servers };
     let connection = PeerConnectionBuilder::new()
-        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(ice::servers(&config.ice_servers)).build())
+        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(ice_servers).build())
         .with_media_engine(media)
         .with_interceptor_registry(registry)
         .with_setting_engine(settings)
         .with_handler(Arc::new(Callbacks { notices }))
-        .with_runtime(Arc::new(TokioRuntime))
-        .with_udp_addrs(addresses)
+        .with_runtime(attachment.runtime())
+        .with_tcp_addrs(if config.network.takes_tcp() { sockets.clone() } else { Vec::new() })
+        .with_udp_addrs(sockets)
         .build()
-        .await?;
+        .await
+        .map_err(setup)?;
     Ok(Arc::new(connection))
+}
+
+/// Names that browsers give in the place of their addresses are looked up where the network has multicast. Where it has
+/// none, as with IPv6 alone, the engine would refuse the whole connection; browsers are found by their checks then.
+fn multicast_dns() -> MulticastDnsMode {
+    match MulticastSocket::new().into_std() {
+        Ok(_closed_again) => MulticastDnsMode::QueryOnly,
+        Err(error) => {
+            debug!(%error, "no multicast DNS");
+            MulticastDnsMode::Disabled
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Addresses are always explicit: a wildcard would offer every interface, those of container bridges included.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use if_addrs::IfAddr;
@@ -22,6 +23,46 @@ pub fn local_addresses(room_is_loopback: bool) -> Vec<IpAddr> {
     });
     let interfaces = interfaces.iter().filter(|interface| interface.is_oper_up() || interface.is_loopback());
     select(interfaces.map(|interface| (interface.name.as_str(), &interface.addr)), room_is_loopback)
+}
+
+/// The addresses asked for, with the machine's own in the place of a wildcard.
+pub(crate) fn explicit(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut explicit = Vec::new();
+    for address in addresses {
+        let own = if address.is_unspecified() { local_addresses(true) } else { vec![*address] };
+        explicit.extend(own.into_iter().filter(|own| own.is_ipv4() == address.is_ipv4()));
+    }
+    let mut seen = HashSet::new();
+    explicit.retain(|address| seen.insert(*address));
+    explicit
+}
+
+/// Whether a relay is made there.
+pub(crate) fn is_turn(server: &RTCIceServer) -> bool {
+    server.urls.iter().any(|url| url.starts_with("turn"))
+}
+
+/// Why a server cannot be used, and what can be instead; `None`: it can.
+///
+/// Our way to a TURN server is UDP (RFC 8656 over UDP). Whoever cannot be reached by UDP connects to us instead.
+pub fn problem(url: &str) -> Option<&'static str> {
+    match url.split_once(':') {
+        _ if url.contains("//") => Some("is not of the form stun:HOST:PORT"),
+        Some(("turn", rest)) if transport_is_tcp(rest) => Some(OVER_TCP),
+        Some(("stun" | "turn", host)) if !host.is_empty() => None,
+        Some(("turns", host)) if !host.is_empty() => Some(OVER_TLS),
+        Some(("stuns", host)) if !host.is_empty() => Some("asks for TLS, which is not supported; use stun:HOST:PORT"),
+        _ => Some("is not a stun: or turn: URL"),
+    }
+}
+
+const OVER_TCP: &str = "asks for TURN over TCP, which is not supported; use turn:HOST:PORT?transport=udp of the same \
+    server, or --tcp-port, by which participants without UDP reach us directly";
+const OVER_TLS: &str = "asks for TURN over TLS, which is not supported; use turn:HOST:PORT?transport=udp of the same \
+    server, or --tcp-port 443, by which participants without UDP reach us directly";
+
+fn transport_is_tcp(rest: &str) -> bool {
+    rest.split_once('?').is_some_and(|(_, query)| query.split('&').any(|it| it.eq_ignore_ascii_case("transport=tcp")))
 }
 
 fn select<'a>(interfaces: impl Iterator<Item = (&'a str, &'a IfAddr)>, room_is_loopback: bool) -> Vec<IpAddr> {
@@ -50,15 +91,10 @@ pub(crate) fn servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
         let credential = server.credential.clone().unwrap_or_default();
         for url in &server.urls {
             let problem = match url.split_once(':') {
-                _ if url.contains("//") => Some("is not of the form stun:HOST:PORT"),
-                Some(("stun", host)) if !host.is_empty() => None,
                 Some(("turn", _)) if username.is_empty() || credential.is_empty() => {
                     Some("has no username and credential")
                 }
-                Some(("turn", _)) if url.contains("transport=tcp") => Some("asks for TCP; only UDP is supported"),
-                Some(("turn", host)) if !host.is_empty() => None,
-                Some(("stuns" | "turns", _)) => Some("asks for TLS; only UDP is supported"),
-                _ => Some("is not a stun: or turn: URL"),
+                _ => problem(url),
             };
             match problem {
                 None => usable.push(RTCIceServer {
@@ -110,6 +146,24 @@ mod tests {
         assert_eq!(selected(&all, true), ["10.0.0.5", "2001:db8::5", "127.0.0.1"]);
         assert_eq!(selected(&all[..2], false), ["127.0.0.1"]);
         assert_eq!(selected(&[], false), ["127.0.0.1"]);
+    }
+
+    #[test]
+    fn turn_over_tcp_and_tls_name_what_to_use_instead() {
+        for url in ["turn:t.example.org:3478?transport=tcp", "turns:t.example.org", "turns:t.example.org?transport=udp"]
+        {
+            let problem = problem(url).unwrap();
+            assert!(problem.contains("turn:HOST:PORT?transport=udp") && problem.contains("--tcp-port"), "{problem}");
+        }
+        assert!(problem("stuns:s.example.org").unwrap().contains("use stun:HOST:PORT"));
+    }
+
+    #[test]
+    fn wildcards_stand_for_the_machines_own_addresses() {
+        let loopback: IpAddr = [127, 0, 0, 1].into();
+        assert_eq!(explicit(&[loopback, loopback]), [loopback]);
+        let all = explicit(&["0.0.0.0".parse().unwrap()]);
+        assert!(all.contains(&loopback) && all.iter().all(|ip| ip.is_ipv4() && !ip.is_unspecified()), "{all:?}");
     }
 
     #[test]

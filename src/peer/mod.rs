@@ -11,6 +11,7 @@
 //!                                InboundTrack::read ◄─────┘   OutboundTrack::write ──► driver
 //! ```
 
+mod address_map;
 mod candidates;
 mod chain;
 mod chat;
@@ -22,18 +23,19 @@ mod error;
 mod event;
 pub mod ice;
 mod keyframe;
+mod mux;
 mod negotiate;
 mod negotiation;
+mod network;
 mod outbound;
 mod packet;
+mod ports;
 mod rtcp_tap;
 mod rtx;
 mod sdes;
 mod sdp;
 mod stats;
 mod track;
-
-use std::net::IpAddr;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -45,8 +47,10 @@ pub(crate) use keyframe::Pace;
 pub use error::PeerError;
 pub use event::PeerEvent;
 pub use keyframe::KeyframeRequester;
+pub use network::{Network, NetworkConfig, PortUsage};
 pub use outbound::OutboundTrack;
 pub use packet::RtpPacket;
+pub use ports::{BadPortRange, NetworkError, PortRange};
 pub use stats::{InboundStats, OutboundStats, PeerStats};
 pub use track::InboundTrack;
 
@@ -65,8 +69,8 @@ const FEEDBACK: usize = 256;
 pub struct PeerConfig {
     /// STUN and TURN servers; unusable ones are left out with a warning.
     pub ice_servers: Vec<IceServer>,
-    /// The local addresses to receive media on, see [`ice::local_addresses`].
-    pub ice_addresses: Vec<IpAddr>,
+    /// Where to send and receive media: one for all connections of a process, or [`Network::on`] certain addresses.
+    pub network: Network,
     /// The codecs to offer and accept, most wanted first.
     pub codecs: Vec<Codec>,
     /// Whether this side takes its offer back when both offer at once.
@@ -91,8 +95,10 @@ impl Peer {
         let (notice_sender, notices) = mpsc::channel(NOTICES);
         let (feedback_sender, feedback) = mpsc::channel(FEEDBACK);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let pc = engine::build(&config, notice_sender.clone(), feedback_sender).await?;
-        let connection = Connection::new(pc, notice_sender, &config.codecs, config.polite);
+        let ice_servers = ice::servers(&config.ice_servers);
+        let attachment = config.network.attach(ice_servers.iter().any(ice::is_turn));
+        let pc = engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender).await?;
+        let connection = Connection::new(pc, attachment, notice_sender, &config.codecs, config.polite);
         let inputs = Inputs { commands: command_receiver, notices, feedback };
         let cancel = CancellationToken::new();
         let span = tracing::info_span!("peer", participant = %id);

@@ -112,7 +112,8 @@ impl Connection {
     async fn send_local(&mut self, kind: SdpType) {
         if let Some(description) = self.pc.local_description().await {
             self.payload_types.learn(&sdp::payload_types(&description.sdp));
-            self.outbox.push_back(PeerEvent::LocalDescription(SessionDescription { kind, sdp: description.sdp }));
+            let sdp = self.attachment.announce(&description.sdp);
+            self.outbox.push_back(PeerEvent::LocalDescription(SessionDescription { kind, sdp }));
         }
     }
 

@@ -113,6 +113,7 @@ fn audio(options: &PublishOptions) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::NetworkConfig;
 
     pub(crate) fn options() -> PublishOptions {
         PublishOptions {
@@ -124,7 +125,7 @@ mod tests {
             file: None,
             duration: None,
             ice_servers: vec![],
-            ice_addresses: vec![],
+            network: NetworkConfig::default(),
         }
     }
 

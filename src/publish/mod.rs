@@ -11,7 +11,6 @@ mod member;
 mod room;
 mod source;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::media::MediaError;
 use crate::media::layout::Size;
+use crate::peer::{Network, NetworkConfig, NetworkError};
 use crate::signaling::{RoomUrl, SignalingError};
 use crate::terms::{Codec, IceServer, ParticipantId};
 
@@ -46,8 +46,8 @@ pub struct PublishOptions {
     pub duration: Option<Duration>,
     /// ICE servers besides those of the room.
     pub ice_servers: Vec<IceServer>,
-    /// Local addresses to send from; empty: the machine's.
-    pub ice_addresses: Vec<IpAddr>,
+    /// Local addresses and ports for media.
+    pub network: NetworkConfig,
 }
 
 /// What happens, as JSON and as text.
@@ -110,6 +110,9 @@ pub enum PublishError {
     /// The pipeline failed while it ran.
     #[error("the media to publish ended: {0}")]
     Ended(String),
+    /// The ports or addresses asked for cannot be used; nothing was started.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The room.
     #[error(transparent)]
     Signaling(#[from] SignalingError),
@@ -122,8 +125,9 @@ pub async fn publish(
     events: mpsc::Sender<PublishEvent>,
     cancel: CancellationToken,
 ) -> Result<(), PublishError> {
+    let network = Network::open(&options.network, url.is_loopback())?;
     let mut source = source::Source::start(&options).await?;
-    let outcome = room::attend(url, &options, &mut source, &events, &cancel).await;
+    let outcome = room::attend(url, &options, network, &mut source, &events, &cancel).await;
     source.stop().await;
     outcome
 }

@@ -1,7 +1,6 @@
 //! Follows a room: one [`Member`] per participant whom we call or who calls us.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tracing::{debug, warn};
 use super::member::Member;
 use super::source::{Feed, Source};
 use super::{ID_PREFIX, PublishError, PublishEvent, PublishOptions};
-use crate::peer::{KeyframeRequester, PeerConfig, PeerError, PeerEvent, ice};
+use crate::peer::{KeyframeRequester, Network, PeerConfig, PeerError, PeerEvent};
 use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, OfferRole, RoomUrl, Scheme};
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
 
@@ -34,7 +33,7 @@ struct Room<'a> {
     /// From our options, for the next time we join.
     own_servers: Vec<IceServer>,
     ice_servers: Vec<IceServer>,
-    ice_addresses: Vec<IpAddr>,
+    network: Network,
     codecs: Vec<Codec>,
     dropped: Arc<AtomicU64>,
 }
@@ -43,14 +42,11 @@ struct Room<'a> {
 pub(super) async fn attend(
     url: RoomUrl,
     options: &PublishOptions,
+    network: Network,
     source: &mut Source,
     events: &mpsc::Sender<PublishEvent>,
     cancel: &CancellationToken,
 ) -> Result<(), PublishError> {
-    let mut ice_addresses = options.ice_addresses.clone();
-    if ice_addresses.is_empty() {
-        ice_addresses = ice::local_addresses(url.is_loopback());
-    }
     let join =
         JoinOptions { call: Some(CallPolicy::Present), id_prefix: Some(ID_PREFIX), sends: true, ..Default::default() };
     let scheme = url.scheme();
@@ -79,7 +75,7 @@ pub(super) async fn attend(
         scheme,
         own_servers: options.ice_servers.clone(),
         ice_servers: options.ice_servers.clone(),
-        ice_addresses,
+        network,
         codecs,
         dropped: Arc::clone(&dropped),
     };
@@ -177,7 +173,7 @@ impl Room<'_> {
     async fn start(&self, id: &ParticipantId) -> Result<Member, PeerError> {
         let config = PeerConfig {
             ice_servers: self.ice_servers.clone(),
-            ice_addresses: self.ice_addresses.clone(),
+            network: self.network.clone(),
             codecs: self.codecs.clone(),
             polite: self.me.as_ref().is_none_or(|me| self.scheme.polite(me, id)),
         };

@@ -11,6 +11,7 @@ mod capture;
 mod gstreamer;
 mod media_players;
 mod mesh_member;
+mod netns;
 mod originals;
 mod players;
 mod ports;
@@ -24,6 +25,7 @@ pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
 pub(crate) use gstreamer::{SimpleServer, WebrtcbinPeer};
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc, serve_rtsp_with_vlc};
 pub(crate) use mesh_member::MeshMember;
+pub(crate) use netns::Namespace;
 pub(crate) use originals::{RmcServer, assert_shows_flash_and_beep, library};
 pub(crate) use players::{
     Reading, count_error_lines, picture_at, read_with_ffmpeg, receive_with_ffmpeg, stream_summary,

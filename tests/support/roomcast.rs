@@ -27,7 +27,11 @@ pub(crate) struct Roomcast {
 impl Roomcast {
     /// Starts `roomcast ARGS --json`.
     pub(crate) fn start<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_roomcast")), args)
+    }
+
+    /// Starts `roomcast ARGS --json` by a command that runs it elsewhere.
+    pub(crate) fn start_as<A: AsRef<std::ffi::OsStr>>(mut command: Command, args: impl IntoIterator<Item = A>) -> Self {
         command.args(args).arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = Running::start(command, "roomcast");
         let stdout = running.child.stdout.take().expect("stdout is piped");

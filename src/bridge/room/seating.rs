@@ -8,7 +8,7 @@ use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
 use crate::media::ingest::IngestSettings;
 use crate::output::Codecs;
-use crate::peer::{self, PeerConfig};
+use crate::peer::PeerConfig;
 use crate::signaling::Command;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
@@ -34,13 +34,9 @@ impl Room {
         self.generation += 1;
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
-        let ice_addresses = if self.config.ice_addresses.is_empty() {
-            peer::ice::local_addresses(self.config.room.is_loopback())
-        } else {
-            self.config.ice_addresses.clone()
-        };
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
-        let config = PeerConfig { ice_servers, ice_addresses, codecs: self.checked.codecs.clone(), polite };
+        let config =
+            PeerConfig { ice_servers, network: self.network.clone(), codecs: self.checked.codecs.clone(), polite };
         let pass_on = self.config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied);
         let settings = IngestSettings { jitter: self.config.jitter_latency, pass_on };
         let media = (self.clock.clone(), settings);

@@ -37,6 +37,7 @@ impl Room {
             participants: self.seats.values().filter(|seat| seat.taken).map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
+            ports: self.network.usage(),
             sound_lost: self.mix.sound_lost(),
             outputs: self.output_states.clone(),
         };
