@@ -136,14 +136,14 @@ async fn a_page_calls_a_bridge_that_waits_and_a_bridge_calls_a_page() {
         page.eval("me.close()").await;
         waiting.wait_event("participant_left", SOON).await;
     }
-    record(&mut waiting, &output, 1).await;
+    record_decodable(&mut waiting, &output, 1).await;
 
     enter(&page, &base, "{ id: 'page' }", "registered").await;
     let output = path("calling.mkv");
     let mut calling = bridge(&base, "?call=page", &output);
     media_of(&mut calling, "page").await;
     assert_eq!(page.eval("me.said[1]").await, "OFFER_REQUEST");
-    record(&mut calling, &output, 2).await;
+    record_decodable(&mut calling, &output, 2).await;
     page.wait_for("me.state === 'closed 1000'", SOON).await;
 }
 
