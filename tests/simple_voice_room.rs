@@ -51,10 +51,8 @@ async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     let page = page(&base).await;
     page.eval("simpleVoice('r')").await;
     assert_eq!(page.eval("call.role").await, "second");
-    for line in ["a=candidate:", "a=end-of-candidates"] {
-        let sdp = format!("call.pc.remoteDescription.sdp.includes('{line}')");
-        assert_eq!(page.eval(&sdp).await, true, "there is no trickle: {line} must be in the offer");
-    }
+    let candidates = "call.pc.remoteDescription.sdp.includes('a=candidate:')";
+    assert_eq!(page.eval(candidates).await, true, "there is no trickle: they must be in the offer");
     sound_and_picture(&mut bridge).await;
     bridge.wait_event("output_ready", SOON).await;
     // Nobody tells the bridge: it notices that nothing comes any more, and then waits for the ICE of its side to fail.

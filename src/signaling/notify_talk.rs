@@ -46,6 +46,8 @@ pub(crate) struct Talk {
     pub(crate) glare: bool,
     /// The m-sections of the other side.
     pub(crate) mids: Vec<String>,
+    /// Our own.
+    pub(crate) own_mids: Vec<String>,
 }
 
 impl Talk {
@@ -59,21 +61,24 @@ impl Talk {
             answer_by: None,
             glare: false,
             mids: Vec::new(),
+            own_mids: Vec::new(),
         }
     }
+}
 
-    /// Gives a candidate that names its m-line in only one of the two ways the other one too.
-    pub(crate) fn complete(&self, mut candidate: IceCandidate) -> IceCandidate {
-        match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
-            (None, Some(index)) => {
-                candidate.sdp_mid = self.mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
-            }
-            (Some(mid), None) => {
-                let index = self.mids.iter().position(|known| known == mid);
-                candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
-            }
-            _ => {}
+/// Gives a candidate that names its m-line in only one of two ways the other one too. The WebRTC engine names its own with
+/// an empty mid.
+pub(crate) fn complete(mut candidate: IceCandidate, mids: &[String]) -> IceCandidate {
+    candidate.sdp_mid = candidate.sdp_mid.filter(|mid| !mid.is_empty());
+    match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
+        (None, Some(index)) => {
+            candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
         }
-        candidate
+        (Some(mid), None) => {
+            let index = mids.iter().position(|known| known == mid);
+            candidate.sdp_m_line_index = index.and_then(|index| u16::try_from(index).ok());
+        }
+        _ => {}
     }
+    candidate
 }
