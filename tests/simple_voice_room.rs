@@ -51,6 +51,8 @@ async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     let page = page(&base).await;
     page.eval("simpleVoice('r')").await;
     assert_eq!(page.eval("call.role").await, "second");
+    let candidates = "call.pc.remoteDescription.sdp.includes('a=candidate:')";
+    assert_eq!(page.eval(candidates).await, true, "there is no trickle: they must be in the offer");
     sound_and_picture(&mut bridge).await;
     bridge.wait_event("output_ready", SOON).await;
     // Nobody tells the bridge: it notices that nothing comes any more, and then waits for the ICE of its side to fail.
@@ -81,6 +83,7 @@ async fn a_bridge_answers_whoever_waits_and_media_survives_a_restart_of_the_serv
     let mut bridge = bridge(&base, &recording).await;
     sound_and_picture(&mut bridge).await;
     page.wait_for("call.state === 'connected'", SOON).await;
+    assert_eq!(page.eval("call.pc.remoteDescription.sdp.includes('a=candidate:')").await, true);
 
     server.kill().await;
     let _server = Roomcast::serve_on(port, &["--no-bridges"]).await;

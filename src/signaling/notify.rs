@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::codec::{ClientCodec, Next, Output};
 use super::notify_talk::{Role, Talk};
 use super::notify_wire::{Message, Signal};
+use super::sdp_candidates::complete;
 use super::{Command, Event, OfferRole, Random, SignalingError, sdp_candidates};
 use crate::terms::{IceServer, ParticipantId, SdpType, SessionDescription};
 
@@ -168,7 +169,7 @@ impl NotifyClient {
                 if self.talk.offering {
                     self.talk.answer_by.get_or_insert(now + ANSWER);
                 }
-                let candidate = candidate.map(|candidate| self.talk.complete(candidate));
+                let candidate = candidate.map(|candidate| complete(&self.talk.mids, candidate));
                 self.tell(Event::Candidate { peer: self.talk.peer.clone(), candidate });
             }
             Signal::Unknown => tracing::debug!("a signal of unknown kind is ignored"),
@@ -296,10 +297,13 @@ impl ClientCodec for NotifyClient {
                     // Whoever is in a call with us is there to answer. If not, nobody tells us (bug B): he is dead.
                     self.talk.answer_by = self.talk.answer_by.or(self.talk.met.then(|| now + GLARE));
                 }
+                self.talk.own_mids = sdp_candidates::mids(&description.sdp);
                 self.notify(&Signal::Description(description));
             }
             Command::Candidate { peer, candidate } if peer == self.talk.peer && self.phase == Phase::Joined => {
-                self.notify(&Signal::Candidate(candidate.filter(|candidate| !candidate.candidate.is_empty())));
+                let candidate = candidate.filter(|candidate| !candidate.candidate.is_empty());
+                let candidate = candidate.map(|candidate| complete(&self.talk.own_mids, candidate));
+                self.notify(&Signal::Candidate(candidate));
             }
             // The offer is the call. Candidates for somebody of a lost connection cannot reach him.
             _ => {}

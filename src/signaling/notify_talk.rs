@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::sdp_candidates;
 use crate::terms::{IceCandidate, ParticipantId};
 
 /// Who offers.
@@ -47,6 +46,8 @@ pub(crate) struct Talk {
     pub(crate) glare: bool,
     /// The m-sections of the other side.
     pub(crate) mids: Vec<String>,
+    /// Our own.
+    pub(crate) own_mids: Vec<String>,
 }
 
 impl Talk {
@@ -60,11 +61,7 @@ impl Talk {
             answer_by: None,
             glare: false,
             mids: Vec::new(),
+            own_mids: Vec::new(),
         }
-    }
-
-    /// Gives a candidate that names its m-line in only one of the two ways the other one too.
-    pub(crate) fn complete(&self, candidate: IceCandidate) -> IceCandidate {
-        sdp_candidates::complete(&self.mids, candidate)
     }
 }

@@ -259,6 +259,17 @@ fn descriptions_candidates_and_their_end_are_sent_as_the_page_sends_them() {
     let sent: serde_json::Value = serde_json::from_str(&sent[0]).unwrap();
     let expected = r#"{"method":"NOTIFY","data":{"candidate":"candidate:1 1 udp 2122260223 192.0.2.7 40000 typ host","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"Ab1c"}}"#;
     assert_eq!(sent, serde_json::from_str::<serde_json::Value>(expected).unwrap());
+    let sdp = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\n".to_owned();
+    let description = SessionDescription { kind: SdpType::Offer, sdp };
+    bench.command(Command::Description { peer: peer.clone(), description });
+    let unnamed = IceCandidate {
+        candidate: "candidate:1".into(),
+        sdp_mid: Some(String::new()),
+        sdp_m_line_index: Some(0),
+        username_fragment: None,
+    };
+    let sent = bench.command(Command::Candidate { peer: peer.clone(), candidate: Some(unnamed) });
+    assert!(sent[0].contains(r#""sdpMid":"a""#), "as the engine names its own: {sent:?}");
     assert_eq!(bench.command(Command::Candidate { peer: peer.clone(), candidate: None }), [END]);
     let empty = Some(IceCandidate::default());
     assert_eq!(bench.command(Command::Candidate { peer, candidate: empty }), [END]);

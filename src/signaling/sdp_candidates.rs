@@ -42,7 +42,8 @@ fn section_end(sdp: &str, candidate: &IceCandidate) -> Option<usize> {
         let start = *starts.get(index)?;
         Some((start, starts.get(index + 1).copied().unwrap_or(sdp.len())))
     };
-    let index = match &candidate.sdp_mid {
+    // The WebRTC engine writes an empty mid and the index.
+    let index = match candidate.sdp_mid.as_ref().filter(|mid| !mid.is_empty()) {
         Some(mid) => mids(sdp).iter().position(|known| known == mid)?,
         None => usize::from(candidate.sdp_m_line_index?),
     };
@@ -68,8 +69,10 @@ pub(crate) fn mids(sdp: &str) -> Vec<String> {
     mids
 }
 
-/// Gives a candidate that names its m-section in only one of the two ways the other one too.
+/// Gives a candidate that names its m-section in only one of the two ways the other one too. The WebRTC engine names its
+/// own with an empty mid.
 pub(crate) fn complete(mids: &[String], mut candidate: IceCandidate) -> IceCandidate {
+    candidate.sdp_mid = candidate.sdp_mid.filter(|mid| !mid.is_empty());
     match (&candidate.sdp_mid, candidate.sdp_m_line_index) {
         (None, Some(index)) => {
             candidate.sdp_mid = mids.get(usize::from(index)).filter(|mid| !mid.is_empty()).cloned();
@@ -117,6 +120,8 @@ mod tests {
             (Some("a0"), None, Some(&audio)),
             (Some("v1"), Some(0), Some(&video)),
             (None, Some(0), Some(&audio)),
+            (Some(""), Some(0), Some(&audio)),
+            (Some(""), None, None),
             (None, Some(1), Some(&video)),
             (None, Some(2), None),
             (Some("x"), Some(0), None),
