@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, serve};
+use roomcast::server::{
+    AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, WhipToken, serve,
+};
 use serde_json::json;
 use url::Url;
 
@@ -25,6 +27,9 @@ pub(crate) struct Options {
     /// The page's RTCConfiguration as JSON, with its STUN and TURN servers.
     #[arg(long, env = "RTC_CONFIG_JSON", hide_env_values = true, value_name = "JSON")]
     rtc_config: Option<RtcConfig>,
+    /// The bearer token of WHIP and WHEP clients; without one everybody may publish and watch.
+    #[arg(long, env = "ROOMCAST_WHIP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    whip_token: Option<WhipToken>,
     /// Run no bridges: rooms and the call page only, nothing to watch.
     #[arg(long)]
     no_bridges: bool,
@@ -45,6 +50,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         listen: options.listen,
         origins: options.allow_origin,
         rtc_config: options.rtc_config.unwrap_or_default(),
+        whip_token: options.whip_token,
         bridges,
         ..ServerConfig::default()
     };

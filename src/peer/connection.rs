@@ -19,6 +19,7 @@ use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, StatsSelec
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::candidates::CandidateBuffer;
+use super::departures::CaptureTime;
 use super::engine::Notice;
 use super::keyframe::KeyframeRequester;
 use super::negotiation::{Input, Negotiation};
@@ -66,6 +67,7 @@ pub(crate) struct Connection {
     stream: String,
     connected: bool,
     notices: mpsc::Sender<Notice>,
+    captures: mpsc::Sender<CaptureTime>,
     children: JoinSet<()>,
 }
 
@@ -73,6 +75,7 @@ impl Connection {
     pub(crate) fn new(
         pc: Arc<dyn PeerConnection>,
         notices: mpsc::Sender<Notice>,
+        captures: mpsc::Sender<CaptureTime>,
         codecs: &[Codec],
         polite: bool,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Connection {
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),
             connected: false,
             notices,
+            captures,
             children: JoinSet::new(),
         }
     }
@@ -166,7 +170,7 @@ impl Connection {
     }
 
     async fn add_outbound(&mut self, codec: Codec) -> Result<OutboundTrack, PeerError> {
-        let track = OutboundTrack::new(codec, &self.stream);
+        let track = OutboundTrack::new(codec, &self.stream, self.captures.clone());
         let failed = |cause: rtc::shared::error::Error| PeerError::Track { codec, cause: cause.to_string() };
         let sender = self.pc.add_track(track.local()).await.map_err(failed)?;
         self.outbound.push((track.clone(), sender));

@@ -19,6 +19,7 @@ use webrtc::peer_connection::{
 };
 use webrtc::runtime::TokioRuntime;
 
+use super::departures::CaptureTime;
 use super::rtcp_tap::Feedback;
 use super::track::InboundTrack;
 use super::{PeerConfig, PeerError, codecs, ice};
@@ -89,6 +90,7 @@ pub(crate) async fn build(
     config: &PeerConfig,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
+    captures: mpsc::Receiver<CaptureTime>,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {
         return Err(PeerError::NoCodecs);
@@ -96,7 +98,7 @@ pub(crate) async fn build(
     if config.ice_addresses.is_empty() {
         return Err(PeerError::NoAddresses);
     }
-    connect(config, notices, feedback).await.map_err(|cause| PeerError::Setup {
+    connect(config, notices, feedback, captures).await.map_err(|cause| PeerError::Setup {
         addresses: config.ice_addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
         cause: cause.to_string(),
     })
@@ -106,9 +108,10 @@ async fn connect(
     config: &PeerConfig,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
+    captures: mpsc::Receiver<CaptureTime>,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let mut media = codecs::media_engine(&config.codecs)?;
-    let registry = codecs::interceptors(&mut media, feedback)?;
+    let registry = codecs::interceptors(&mut media, feedback, captures)?;
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))
         .with_include_loopback_candidate(config.ice_addresses.iter().any(IpAddr::is_loopback))

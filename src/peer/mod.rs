@@ -29,7 +29,7 @@ mod packet;
 mod rtcp_tap;
 mod rtx;
 mod sdes;
-mod sdp;
+pub(crate) mod sdp;
 mod stats;
 mod track;
 
@@ -59,6 +59,8 @@ const COMMANDS: usize = 16;
 const NOTICES: usize = 1024;
 /// Sender reports and keyframe requests that may wait.
 const FEEDBACK: usize = 256;
+/// Capture times that may wait until the next sender report takes them along.
+const CAPTURES: usize = 64;
 
 /// What a connection needs to know from the beginning.
 #[derive(Clone, Debug)]
@@ -91,8 +93,9 @@ impl Peer {
         let (notice_sender, notices) = mpsc::channel(NOTICES);
         let (feedback_sender, feedback) = mpsc::channel(FEEDBACK);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let pc = engine::build(&config, notice_sender.clone(), feedback_sender).await?;
-        let connection = Connection::new(pc, notice_sender, &config.codecs, config.polite);
+        let (capture_sender, captures) = mpsc::channel(CAPTURES);
+        let pc = engine::build(&config, notice_sender.clone(), feedback_sender, captures).await?;
+        let connection = Connection::new(pc, notice_sender, capture_sender, &config.codecs, config.polite);
         let inputs = Inputs { commands: command_receiver, notices, feedback };
         let cancel = CancellationToken::new();
         let span = tracing::info_span!("peer", participant = %id);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::gateway::GatewayConfig;
 use super::origin::AllowedOrigins;
+use super::whip::WhipToken;
+use crate::terms::IceServer;
 
 /// Everything a server is told.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,8 @@ pub struct ServerConfig {
     pub origins: AllowedOrigins,
     /// The page's `RTCConfiguration`.
     pub rtc_config: RtcConfig,
+    /// What WHIP and WHEP clients must have; `None` lets everybody publish and watch.
+    pub whip_token: Option<WhipToken>,
     /// How much it bears.
     pub limits: Limits,
     /// How bridges are run; `None` runs none.
@@ -96,6 +100,17 @@ impl RtcConfig {
         Self(r#"{"iceServers":[]}"#.to_owned())
     }
 
+    /// Its STUN and TURN servers.
+    pub(crate) fn ice_servers(&self) -> Vec<IceServer> {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Servers {
+            ice_servers: Vec<IceServer>,
+        }
+        // It was read once, so it can be read again.
+        serde_json::from_str::<Servers>(&self.0).unwrap_or_default().ice_servers
+    }
+
     /// As it was given.
     pub(crate) fn as_json(&self) -> &str {
         &self.0
@@ -152,6 +167,8 @@ pub struct Limits {
     pub members: usize,
     /// WebSockets in all.
     pub connections: usize,
+    /// WHIP publishers and WHEP viewers at once.
+    pub relays: usize,
     /// Bytes of one message; longer ones close the connection with 1009.
     pub message_bytes: usize,
     /// Frames that wait for one receiver.
@@ -180,6 +197,7 @@ impl Default for Limits {
             rooms: 1000,
             members: 50,
             connections: 50_000,
+            relays: 1000,
             message_bytes: crate::signaling::mesh_wire::MAX_MESSAGE,
             queue: 64,
             send_timeout: Duration::from_secs(2),

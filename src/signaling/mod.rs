@@ -15,7 +15,8 @@ mod mesh_order;
 mod mesh_outgoing;
 pub(crate) mod mesh_wire;
 mod room_url;
-mod sdp_candidates;
+pub(crate) mod sdp_candidates;
+pub(crate) mod sdpfrag;
 mod transport;
 
 use rand::RngExt as _;

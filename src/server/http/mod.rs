@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::Shared;
+use super::relay::Role;
+use super::{Shared, whip};
 use crate::signaling::mesh_wire::valid_room;
 
 /// Every path of the server.
@@ -24,6 +25,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/watch/{room}", get(pages::watch))
         .route("/healthz", get(health::healthz))
         .route("/ws", any(socket::mesh))
+        .route("/whip/{room}", whip::endpoint(Role::Publish))
+        .route("/whip/{room}/{session}", whip::session(Role::Publish))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))

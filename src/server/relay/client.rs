@@ -1,0 +1,206 @@
+//! The connection to an HTTP client: one offer, one complete answer, then candidates and ICE restarts as fragments.
+//!
+//! The client cannot be told anything later, so the answer waits until all candidates are gathered.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use super::{Condition, Patched, RelayConfig, RelayError, offer_error};
+use crate::peer::{OutboundTrack, Peer, PeerEvent};
+use crate::signaling::sdp_candidates;
+use crate::signaling::sdpfrag::SdpFragment;
+use crate::terms::{Codec, IceCandidate, ParticipantId, SdpType, SessionDescription};
+
+/// Events that may wait.
+const EVENTS: usize = 64;
+/// How long the answer waits for candidates; STUN servers that answer at all answer sooner.
+const GATHERING: Duration = Duration::from_secs(3);
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    peer: Peer,
+    events: mpsc::Receiver<PeerEvent>,
+    /// What happened while an answer was made.
+    early: VecDeque<PeerEvent>,
+    /// The client's description in force.
+    offer: String,
+    etag: String,
+}
+
+impl Client {
+    pub(super) async fn start(
+        id: &ParticipantId,
+        config: &RelayConfig,
+        codecs: Vec<Codec>,
+    ) -> Result<Self, RelayError> {
+        let (sender, events) = mpsc::channel(EVENTS);
+        // The client's offers are the only ones there are.
+        let peer = Peer::start(id.clone(), config.peer(codecs, true), sender).await.map_err(offer_error)?;
+        Ok(Self { peer, events, early: VecDeque::new(), offer: String::new(), etag: String::new() })
+    }
+
+    /// Adds a track to send; before the offer is answered.
+    pub(super) async fn add_outbound(&self, codec: Codec) -> Result<OutboundTrack, RelayError> {
+        self.peer.add_outbound(codec).await.map_err(offer_error)
+    }
+
+    /// Takes the offer and returns the complete answer.
+    pub(super) async fn answer(&mut self, offer: String) -> Result<String, RelayError> {
+        let description = SessionDescription { kind: SdpType::Offer, sdp: offer.clone() };
+        self.peer.handle_description(description).await.map_err(offer_error)?;
+        self.offer = offer;
+        self.etag = format!("{:016x}", rand::random::<u64>());
+        self.gathered().await
+    }
+
+    /// Names the ICE generation.
+    pub(super) fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// What happens on the connection; `None` when it is gone. Can be cancelled.
+    pub(super) async fn next(&mut self) -> Option<PeerEvent> {
+        match self.early.pop_front() {
+            Some(event) => Some(event),
+            None => self.events.recv().await,
+        }
+    }
+
+    /// Candidates, or new credentials for an ICE restart (RFC 9725, section 4.3).
+    pub(super) async fn patch(&mut self, condition: &Condition, fragment: SdpFragment) -> Result<Patched, RelayError> {
+        let current = sdp_candidates::ice_ufrag(&self.offer);
+        let same = fragment.credentials.as_ref().is_none_or(|(ufrag, _)| Some(ufrag.as_str()) == current);
+        match condition {
+            Condition::OneOf(tags) if !same || !tags.contains(&self.etag) => Err(RelayError::OtherIceSession),
+            Condition::Any | Condition::OneOf(_) if same => self.trickle(fragment).await,
+            _ => self.restart(&fragment).await,
+        }
+    }
+
+    async fn trickle(&mut self, fragment: SdpFragment) -> Result<Patched, RelayError> {
+        let ends = fragment.complete.then_some(None);
+        for candidate in fragment.candidates.into_iter().map(Some).chain(ends) {
+            let taken = self.peer.handle_candidate(candidate).await;
+            taken.map_err(|error| RelayError::BadFragment(error.to_string()))?;
+        }
+        Ok(Patched::Trickled)
+    }
+
+    async fn restart(&mut self, fragment: &SdpFragment) -> Result<Patched, RelayError> {
+        let offer = renewed(&self.offer, fragment)
+            .ok_or_else(|| RelayError::BadFragment("its credentials are malformed".to_owned()))?;
+        let answer = self.answer(offer).await?;
+        Ok(Patched::Restarted { etag: self.etag.clone(), fragment: SdpFragment::of_description(&answer) })
+    }
+
+    pub(super) async fn close(self) {
+        self.peer.close().await;
+    }
+
+    /// Waits for the answer and its candidates.
+    async fn gathered(&mut self) -> Result<String, RelayError> {
+        let deadline = Instant::now() + GATHERING;
+        let mut answer: Option<String> = None;
+        let mut waiting: Vec<IceCandidate> = Vec::new();
+        loop {
+            match timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(PeerEvent::LocalDescription(description))) if description.kind == SdpType::Answer => {
+                    answer = Some(description.sdp);
+                }
+                Ok(Some(PeerEvent::LocalCandidate(Some(candidate)))) => waiting.push(candidate),
+                Ok(Some(PeerEvent::LocalCandidate(None))) if answer.is_some() => break,
+                Ok(Some(PeerEvent::LocalDescription(_) | PeerEvent::LocalCandidate(None))) => {}
+                Ok(Some(event)) => self.early.push_back(event),
+                Ok(None) => return Err(RelayError::Broken("it has ended".to_owned())),
+                Err(_) => break,
+            }
+        }
+        let mut answer = answer.ok_or_else(|| RelayError::Broken("no answer was made in time".to_owned()))?;
+        for mut candidate in waiting {
+            // Everything is in one bundle, whose first section has the candidates.
+            candidate.sdp_mid = None;
+            candidate.sdp_m_line_index = Some(0);
+            if !answer.contains(candidate.candidate.trim()) && !sdp_candidates::insert(&mut answer, &candidate) {
+                debug!("a candidate of ours fits nowhere");
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// The same offer with the ICE credentials and candidates of a fragment; `None` when it has none that are well formed.
+fn renewed(offer: &str, fragment: &SdpFragment) -> Option<String> {
+    let (ufrag, password) = fragment.credentials.as_ref()?;
+    // RFC 8839, section 5.4.
+    let well_formed = |text: &str, least: usize| {
+        (least..=256).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+    };
+    if !well_formed(ufrag, 4) || !well_formed(password, 22) {
+        return None;
+    }
+    let mut sdp = String::with_capacity(offer.len());
+    for line in offer.lines() {
+        let line = line.trim_end();
+        let new = if line.starts_with("a=ice-ufrag:") {
+            format!("a=ice-ufrag:{ufrag}")
+        } else if line.starts_with("a=ice-pwd:") {
+            format!("a=ice-pwd:{password}")
+        } else if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            continue;
+        } else {
+            line.to_owned()
+        };
+        sdp.push_str(&new);
+        sdp.push_str("\r\n");
+    }
+    for candidate in &fragment.candidates {
+        if !sdp_candidates::insert(&mut sdp, candidate) {
+            debug!("a candidate of the client fits nowhere");
+        }
+    }
+    Some(sdp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na=mid:0\r\na=ice-ufrag:aaaa\r\n\
+                         a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n\
+                         a=end-of-candidates\r\na=sendonly\r\n";
+
+    fn fragment(ufrag: &str, password: &str) -> SdpFragment {
+        let candidate = "candidate:2 1 udp 1 192.0.2.2 9 typ host".to_owned();
+        SdpFragment {
+            credentials: Some((ufrag.to_owned(), password.to_owned())),
+            candidates: vec![IceCandidate { candidate, sdp_mid: Some("0".to_owned()), ..Default::default() }],
+            complete: true,
+        }
+    }
+
+    #[test]
+    fn a_restart_changes_credentials_and_candidates_and_nothing_else() {
+        let renewed = renewed(OFFER, &fragment("bbbb", "bbbbbbbbbbbbbbbbbbbbbbbb")).unwrap();
+        let expected = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na=mid:0\r\na=ice-ufrag:bbbb\r\n\
+                        a=ice-pwd:bbbbbbbbbbbbbbbbbbbbbbbb\r\na=sendonly\r\na=candidate:2 1 udp 1 192.0.2.2 9 typ host\r\n";
+        assert_eq!(renewed, expected);
+    }
+
+    #[test]
+    fn credentials_cannot_smuggle_in_a_line() {
+        for (ufrag, password) in [
+            ("bbb", "bbbbbbbbbbbbbbbbbbbbbbbb"),
+            ("bbbb", "short"),
+            ("bb\nbb", "bbbbbbbbbbbbbbbbbbbbbbbb"),
+            ("bbbb", "bbbbbbbbbbbbbbbbbbbbbbbb\r\na=x"),
+        ] {
+            assert_eq!(renewed(OFFER, &fragment(ufrag, password)), None, "{ufrag:?} {password:?}");
+        }
+    }
+}

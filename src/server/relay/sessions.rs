@@ -1,0 +1,141 @@
+//! All relays of a server: one task owns them, counts them, and waits for their ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
+
+use super::{Condition, Opened, Patched, RelayConfig, RelayError, Request, Role, Wish, publisher};
+use crate::signaling::sdpfrag::SdpFragment;
+
+/// Requests that wait for the owner.
+const MAILBOX: usize = 64;
+/// Requests that wait for one relay: its client has one or two at a time.
+const REQUESTS: usize = 8;
+
+/// The way to the owner of the relays.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    orders: mpsc::Sender<Order>,
+}
+
+/// The way to one relay.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Open { wish: Wish, reply: oneshot::Sender<Result<Opened, RelayError>> },
+    Find { role: Role, room: String, id: String, reply: oneshot::Sender<Option<Session>> },
+}
+
+impl Sessions {
+    /// The relays, and the task that owns them: it ends when `cancel` says so and all relays have left their rooms.
+    pub(crate) fn new(
+        config: RelayConfig,
+        cancel: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (orders, mailbox) = mpsc::channel(MAILBOX);
+        let owner = Owner { config: Arc::new(config), relays: HashMap::new(), tasks: JoinSet::new(), cancel };
+        (Self { orders }, owner.run(mailbox))
+    }
+
+    /// Opens a relay and waits for its answer, which takes seconds.
+    pub(crate) async fn open(&self, wish: Wish) -> Result<Opened, RelayError> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Open { wish, reply }).await.map_err(|_| RelayError::Closing)?;
+        answer.await.unwrap_or(Err(RelayError::Closing))
+    }
+
+    /// The relay of this id, if it lives and belongs there.
+    pub(crate) async fn find(&self, role: Role, room: &str, id: &str) -> Option<Session> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Find { role, room: room.to_owned(), id: id.to_owned(), reply };
+        self.orders.send(order).await.ok()?;
+        answer.await.ok().flatten()
+    }
+}
+
+impl Session {
+    /// Passes candidates or new credentials on.
+    pub(crate) async fn patch(&self, condition: Condition, fragment: SdpFragment) -> Result<Patched, RelayError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Patch { condition, fragment, reply };
+        self.requests.send(request).await.map_err(|_| RelayError::Ended)?;
+        answer.await.unwrap_or(Err(RelayError::Ended))
+    }
+
+    /// Ends the relay and waits until everything is released.
+    pub(crate) async fn close(&self) -> Result<(), RelayError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Close { reply }).await.map_err(|_| RelayError::Ended)?;
+        answer.await.map_err(|_| RelayError::Ended)
+    }
+}
+
+struct Owner {
+    config: Arc<RelayConfig>,
+    relays: HashMap<String, Relay>,
+    tasks: JoinSet<()>,
+    cancel: CancellationToken,
+}
+
+struct Relay {
+    role: Role,
+    room: String,
+    task: Id,
+    session: Session,
+}
+
+impl Owner {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Order>) {
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                order = mailbox.recv() => match order {
+                    Some(Order::Open { wish, reply }) => self.open(wish, reply),
+                    Some(Order::Find { role, room, id, reply }) => {
+                        let found = self.relays.get(&id).filter(|relay| relay.role == role && relay.room == room);
+                        reply.send(found.map(|relay| relay.session.clone())).ok();
+                    }
+                    None => break,
+                },
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+            }
+        }
+        // Also when the last handle is gone: nobody could end them any more.
+        self.cancel.cancel();
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.forget(ended);
+        }
+    }
+
+    fn open(&mut self, wish: Wish, reply: oneshot::Sender<Result<Opened, RelayError>>) {
+        if self.relays.len() >= self.config.max_sessions {
+            return drop(reply.send(Err(RelayError::TooManySessions(self.config.max_sessions))));
+        }
+        let id = format!("{:032x}", rand::random::<u128>());
+        let (role, room) = (wish.role, wish.room.clone());
+        let (requests, mailbox) = mpsc::channel(REQUESTS);
+        let span = info_span!("relay", room);
+        let run = publisher::run(id.clone(), wish, Arc::clone(&self.config), reply, mailbox, self.cancel.child_token());
+        let task = self.tasks.spawn(run.instrument(span)).id();
+        self.relays.insert(id, Relay { role, room, task, session: Session { requests } });
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let task = match ended {
+            Ok((task, ())) => task,
+            Err(error) => {
+                tracing::error!(%error, "a relay failed; please report it");
+                error.id()
+            }
+        };
+        self.relays.retain(|_, relay| relay.task != task);
+    }
+}

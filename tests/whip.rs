@@ -1,0 +1,85 @@
+//! WHIP and WHEP as their clients see them: real browsers that publish into a room and watch it.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time};
+
+const SOON: Duration = Duration::from_secs(30);
+/// No STUN: everything is on loopback.
+const NO_ICE_SERVERS: &str = r#"{"iceServers":[]}"#;
+
+fn serve_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    ["--no-bridges", "--rtc-config", NO_ICE_SERVERS].into_iter().chain(more.iter().copied()).collect()
+}
+
+fn room_url(base: &str) -> String {
+    format!("{}/ws?room=r", base.replace("http", "mesh+ws"))
+}
+
+/// A page with `whip()` and `whep()`, and a camera that flashes and beeps.
+async fn page(base: &str) -> Browser {
+    let camera = flash_and_beep_js(FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() });
+    let before_load = format!("{camera}\n{}", include_str!("support/whip.js"));
+    let page = Browser::start_with(BrowserOptions { before_load, ..BrowserOptions::default() }).await;
+    page.goto(&format!("{base}/healthz")).await;
+    page
+}
+
+fn http() -> reqwest::Client {
+    // Another test of this binary may have chosen it before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::new()
+}
+
+async fn members(base: &str) -> Vec<String> {
+    let rooms = http().get(format!("{base}/api/v1/rooms")).send().await.unwrap();
+    let rooms: Value = rooms.json().await.unwrap();
+    let members = rooms["rooms"].as_array().into_iter().flatten().flat_map(|room| room["members"].as_array().cloned());
+    members.flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
+    let _turn = one_at_a_time().await;
+    let (server, base) = Roomcast::serve(&serve_args(&["--whip-token", "s3cret"])).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    let mut bridge = Roomcast::start(["bridge", &room_url(&base), "-o", &file, "--size", "320x180", "--fps", "15"]);
+    bridge.wait_event("joined", SOON).await;
+
+    let page = page(&base).await;
+    let refused = page.eval("whip('/whip/r', { token: 'wrong' }).then(() => 'let in', (error) => error.message)").await;
+    assert!(refused.as_str().unwrap_or_default().starts_with("401 "), "{refused}");
+    page.eval(
+        "whip('/whip/r', { token: 's3cret', codec: 'vp8' }).then((made) => { window.session = made; return 1; })",
+    )
+    .await;
+    let joined = bridge.wait_event("participant_joined", SOON).await;
+    assert!(joined["participant"].as_str().unwrap().starts_with("whip-"), "{joined}");
+    for _ in ["audio", "video"] {
+        bridge.wait_event("track_started", SOON).await;
+    }
+    bridge.wait_event("output_ready", SOON).await;
+    assert!(page.eval("session.patches.length > 0 && session.patches.every((status) => status === 204)").await == true);
+
+    // A new path in the middle of the call: nothing of it is heard or seen.
+    page.eval("session.restart()").await;
+    page.wait_for(
+        "session.pc.iceConnectionState === 'connected' || session.pc.iceConnectionState === 'completed'",
+        SOON,
+    )
+    .await;
+    let sent = "session.pc.getStats().then((stats) => [...stats.values()].find((one) => one.type === 'outbound-rtp' && one.kind === 'video').framesSent)";
+    let before = page.eval(sent).await.as_u64().unwrap();
+    page.wait_for(&format!("(await {sent}) > {before} + 90"), SOON).await;
+
+    assert_eq!(page.eval("session.stop()").await, 200);
+    bridge.wait_event("participant_left", SOON).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert!(!members(&base).await.iter().any(|id| id.starts_with("whip-")));
+    assert!(!server.log().contains("s3cret"));
+    assert_flawless(&file, &bridge).await;
+}
