@@ -83,3 +83,27 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     assert!(!server.log().contains("s3cret"));
     assert_flawless(&file, &bridge).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_watches_by_whep_in_the_codec_that_is_sent() {
+    let _turn = one_at_a_time().await;
+    let (server, base) = Roomcast::serve(&serve_args(&[])).await;
+    let page = page(&base).await;
+    let nobody = page.eval("whep('/whep/r').then(() => 'let in', (error) => error.message)").await;
+    assert!(nobody.as_str().unwrap_or_default().starts_with("409 "), "{nobody}");
+    for codec in ["vp8", "h264"] {
+        let args = ["publish", &room_url(&base), "--size", "320x180", "--fps", "15", "--name", codec, "--codec", codec];
+        let mut person = Roomcast::start(args);
+        person.wait_event("joined", SOON).await;
+        let open =
+            format!("whep('/whep/r?participant={codec}').then((made) => {{ window.session = made; return 1; }})");
+        page.eval(&open).await;
+        page.wait_for("session.inbound().then(({ frames, loud }) => frames >= 60 && loud > 0)", SOON).await;
+        let seen = page.eval("session.inbound()").await;
+        assert_eq!(seen["codec"].as_str().unwrap_or_default().to_lowercase(), format!("video/{codec}"), "{seen}");
+        assert_eq!(seen["width"], 320, "{seen}");
+        assert_eq!(page.eval("session.stop()").await, 200, "{}", server.log());
+        assert!(person.terminate(SOON).await.success(), "{}", person.log());
+    }
+    assert_eq!(members(&base).await, Vec::<String>::new(), "nobody is left behind");
+}

@@ -88,7 +88,7 @@
 
   window.whep = async (url, options = {}) => {
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    const video = Object.assign(document.createElement("video"), { autoplay: true, muted: true });
+    const video = Object.assign(document.createElement("video"), { autoplay: true });
     video.srcObject = new MediaStream();
     (document.body ?? document.documentElement).append(video);
     pc.ontrack = ({ track }) => video.srcObject.addTrack(track);

@@ -27,6 +27,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/ws", any(socket::mesh))
         .route("/whip/{room}", whip::endpoint(Role::Publish))
         .route("/whip/{room}/{session}", whip::session(Role::Publish))
+        .route("/whep/{room}", whip::endpoint(Role::Watch))
+        .route("/whep/{room}/{session}", whip::session(Role::Watch))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))

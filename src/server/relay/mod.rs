@@ -12,7 +12,9 @@ mod members;
 mod publisher;
 mod reports;
 mod sessions;
+mod source;
 mod splice;
+mod viewer;
 
 use std::net::SocketAddr;
 
@@ -92,6 +94,8 @@ pub(crate) enum RelayError {
     OtherIceSession,
     #[error("the fragment cannot be used: {0}")]
     BadFragment(String),
+    #[error("{0}")]
+    NobodySends(String),
     #[error("{0}")]
     RoomRefuses(String),
     #[error("there are {0} sessions already, which is the limit of this server")]

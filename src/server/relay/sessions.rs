@@ -8,7 +8,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
-use super::{Condition, Opened, Patched, RelayConfig, RelayError, Request, Role, Wish, publisher};
+use super::{Condition, Opened, Patched, RelayConfig, RelayError, Request, Role, Wish, publisher, viewer};
 use crate::signaling::sdpfrag::SdpFragment;
 
 /// Requests that wait for the owner.
@@ -123,8 +123,16 @@ impl Owner {
         let (role, room) = (wish.role, wish.room.clone());
         let (requests, mailbox) = mpsc::channel(REQUESTS);
         let span = info_span!("relay", room);
-        let run = publisher::run(id.clone(), wish, Arc::clone(&self.config), reply, mailbox, self.cancel.child_token());
-        let task = self.tasks.spawn(run.instrument(span)).id();
+        let (config, cancel) = (Arc::clone(&self.config), self.cancel.child_token());
+        let task = match role {
+            Role::Publish => {
+                self.tasks.spawn(publisher::run(id.clone(), wish, config, reply, mailbox, cancel).instrument(span))
+            }
+            Role::Watch => {
+                self.tasks.spawn(viewer::run(id.clone(), wish, config, reply, mailbox, cancel).instrument(span))
+            }
+        };
+        let task = task.id();
         self.relays.insert(id, Relay { role, room, task, session: Session { requests } });
     }
 
