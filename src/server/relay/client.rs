@@ -129,7 +129,17 @@ impl Client {
                 debug!("a candidate of ours fits nowhere");
             }
         }
+        end_candidates(&mut answer);
         Ok(answer)
+    }
+}
+
+/// Nothing follows the answer, whether gathering was complete or not: the client need not wait for more.
+fn end_candidates(answer: &mut String) {
+    const END: &str = "a=end-of-candidates\r\n";
+    if !answer.contains(END) {
+        let sections: Vec<usize> = answer.match_indices("\nm=").map(|(at, _)| at + 1).collect();
+        answer.insert_str(sections.get(1).copied().unwrap_or(answer.len()), END);
     }
 }
 
@@ -190,6 +200,20 @@ mod tests {
         let expected = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na=mid:0\r\na=ice-ufrag:bbbb\r\n\
                         a=ice-pwd:bbbbbbbbbbbbbbbbbbbbbbbb\r\na=sendonly\r\na=candidate:2 1 udp 1 192.0.2.2 9 typ host\r\n";
         assert_eq!(renewed, expected);
+    }
+
+    #[test]
+    fn candidates_end_with_the_first_section() {
+        let end = "a=end-of-candidates\r\n";
+        for (sdp, expected) in [
+            ("v=0\r\nm=a\r\nm=b\r\n".to_owned(), format!("v=0\r\nm=a\r\n{end}m=b\r\n")),
+            ("v=0\r\nm=a\r\n".to_owned(), format!("v=0\r\nm=a\r\n{end}")),
+            (format!("v=0\r\nm=a\r\n{end}m=b\r\n"), format!("v=0\r\nm=a\r\n{end}m=b\r\n")),
+        ] {
+            let mut ended = sdp.clone();
+            end_candidates(&mut ended);
+            assert_eq!(ended, expected, "{sdp}");
+        }
     }
 
     #[test]
