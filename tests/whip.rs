@@ -107,3 +107,36 @@ async fn a_browser_watches_by_whep_in_the_codec_that_is_sent() {
     }
     assert_eq!(members(&base).await, Vec::<String>::new(), "nobody is left behind");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_records_a_whep_stream_and_waits_for_one_that_pauses() {
+    let _turn = one_at_a_time().await;
+    let (mut server, base) = Roomcast::serve(&serve_args(&["--whip-token", "s3cret"])).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    let stream = format!("{}/whep/r?token=s3cret", base.replace("http", "whep+http"));
+    let mut bridge = Roomcast::start(["bridge", &stream, "-o", &file, "--size", "320x180", "--fps", "15"]);
+    bridge.wait_event("joined", SOON).await;
+    // Nobody is there yet: asked for again until somebody is.
+    bridge.wait_event("reconnecting", SOON).await;
+
+    let room = room_url(&base);
+    let publish = ["publish", &room, "--size", "320x180", "--fps", "15"];
+    let mut person = Roomcast::start(publish);
+    for _ in ["audio", "video"] {
+        bridge.wait_event("track_started", SOON).await;
+    }
+    bridge.wait_event("output_ready", SOON).await;
+    // Somebody else takes the place within the same session.
+    assert!(person.terminate(SOON).await.success(), "{}", person.log());
+    bridge.wait_event("track_stalled", SOON).await;
+    let mut next = Roomcast::start(publish);
+    bridge.wait_event("track_resumed", SOON).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert!(next.terminate(SOON).await.success(), "{}", next.log());
+    assert_eq!(members(&base).await, Vec::<String>::new(), "nobody is left behind");
+    assert!(!format!("{}{:?}", bridge.log(), bridge.events()).contains("s3cret"));
+    assert_flawless(&file, &bridge).await;
+    assert!(server.terminate(SOON).await.success(), "{}", server.log());
+}

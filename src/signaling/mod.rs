@@ -18,6 +18,8 @@ mod room_url;
 pub(crate) mod sdp_candidates;
 pub(crate) mod sdpfrag;
 mod transport;
+mod whep;
+pub(crate) mod whep_wire;
 
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -69,15 +71,22 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     let (commands, commands_out) = mpsc::channel(COMMANDS);
     let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
     let prefix = options.id_prefix.unwrap_or(GATEWAY_ID_PREFIX);
-    let codec = match url.scheme() {
-        Scheme::Mesh => mesh::MeshClient::new(
-            url.room(),
-            url.id().cloned(),
-            options.call.or(url.call()).unwrap_or_default(),
-            Box::new(move || prefix.to_owned() + &random_hex()),
-        ),
+    let driver = match url.scheme() {
+        Scheme::Mesh => {
+            let codec = mesh::MeshClient::new(
+                url.room(),
+                url.id().cloned(),
+                options.call.or(url.call()).unwrap_or_default(),
+                Box::new(move || prefix.to_owned() + &random_hex()),
+            );
+            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Whep => {
+            let token = url.token().map(str::to_owned);
+            let codec = whep::WhepClient::new(url.dial().clone(), url.to_string(), token);
+            tokio::spawn(transport::requests::run(codec, events_in, commands_out, cancel))
+        }
     };
-    let driver = tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel));
     Session { events, commands, driver }
 }
 

@@ -18,10 +18,17 @@ const OUR_KEYS: [&str; 8] = ["room", "id", "call", "role", "offer", "origin", "o
 pub enum Scheme {
     /// Mesh rooms over one WebSocket (`mesh+ws`, `mesh+wss`).
     Mesh,
+    /// A WHEP stream (`whep+http`, `whep+https`): one participant who only sends.
+    Whep,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
-const SCHEMES: &[(&str, &str, Scheme)] = &[("mesh+ws", "ws", Scheme::Mesh), ("mesh+wss", "wss", Scheme::Mesh)];
+const SCHEMES: &[(&str, &str, Scheme)] = &[
+    ("mesh+ws", "ws", Scheme::Mesh),
+    ("mesh+wss", "wss", Scheme::Mesh),
+    ("whep+http", "http", Scheme::Whep),
+    ("whep+https", "https", Scheme::Whep),
+];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
 /// Where a room is and how to enter it.
@@ -38,6 +45,17 @@ pub struct RoomUrl {
     call: Option<CallPolicy>,
     /// Our own keys, as they were given.
     keys: Keys,
+    token: Option<Token>,
+}
+
+/// A secret of the user's.
+#[derive(Clone, PartialEq, Eq)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 /// The query keys that are ours.
@@ -113,6 +131,11 @@ impl RoomUrl {
         self.keys.get(name).map(String::as_str)
     }
 
+    /// The bearer token (`token=`), of protocols that have one.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.0.as_str())
+    }
+
     /// What is dialed: the URL without the protocol's prefix and without our own keys.
     pub(crate) fn dial(&self) -> &Url {
         &self.dial
@@ -140,13 +163,14 @@ impl FromStr for RoomUrl {
         dial.set_fragment(None);
 
         let (ours, theirs): (Vec<_>, Vec<_>) =
-            dial.query_pairs().into_owned().partition(|(key, _)| OUR_KEYS.contains(&key.as_str()));
+            dial.query_pairs().into_owned().partition(|(key, _)| scheme.is_ours(key));
         if theirs.is_empty() {
             dial.set_query(None);
         } else {
             dial.query_pairs_mut().clear().extend_pairs(theirs);
         }
-        let keys: Keys = ours.into_iter().collect();
+        let mut keys: Keys = ours.into_iter().collect();
+        let token = keys.remove("token").map(Token);
         let (room, shown) = scheme.enter(text, &mut dial, &keys)?;
         let id = keys
             .get("id")
@@ -158,11 +182,19 @@ impl FromStr for RoomUrl {
             Some("none") => Some(CallPolicy::None),
             Some(other) => return Err(RoomUrlError::BadCall(other.to_owned())),
         };
-        Ok(Self { scheme, prefix, dial, room, shown, id, call, keys })
+        Ok(Self { scheme, prefix, dial, room, shown, id, call, keys, token })
     }
 }
 
 impl Scheme {
+    /// Whether a query key is ours. Those of a WHEP URL are the server's business, except the token.
+    fn is_ours(self, key: &str) -> bool {
+        match self {
+            Self::Whep => key == "token",
+            Self::Mesh => OUR_KEYS.contains(&key),
+        }
+    }
+
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
@@ -174,6 +206,10 @@ impl Scheme {
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
                 shown.query_pairs_mut().append_pair("room", &room);
                 Ok((room, shown))
+            }
+            Self::Whep => {
+                let name = dial.path().rsplit('/').find(|segment| !segment.is_empty());
+                Ok((name.or(dial.host_str()).unwrap_or_default().to_owned(), shown))
             }
         }
     }
@@ -196,6 +232,8 @@ mod tests {
         for (text, dial, room, shown) in [
             ("mesh+ws://h:8080/ws?room=demo", "ws://h:8080/ws", "demo", "mesh+ws://h:8080/ws?room=demo"),
             ("mesh+wss://h/ws?room=r%201&id=me", "wss://h/ws", "r 1", "mesh+wss://h/ws?room=r+1"),
+            ("whep+https://h/a/cam?token=s&id=5", "https://h/a/cam?id=5", "cam", "whep+https://h/a/cam"),
+            ("whep+http://h:8080/", "http://h:8080/", "h", "whep+http://h:8080/"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -207,6 +245,13 @@ mod tests {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_is_kept_and_never_shown() {
+        let url: RoomUrl = "whep+https://h/cam?token=s3cret".parse().unwrap();
+        assert_eq!(url.token(), Some("s3cret"));
+        assert!(!format!("{url} {url:?}").contains("s3cret"));
     }
 
     #[test]

@@ -95,6 +95,39 @@ impl SdpFragment {
         }
     }
 
+    /// A description with these credentials and candidates in place of its own; `None` when there are none that are well
+    /// formed (RFC 8839, section 5.4).
+    pub(crate) fn renew(&self, description: &str) -> Option<String> {
+        let (ufrag, password) = self.credentials.as_ref()?;
+        let well_formed = |text: &str, least: usize| {
+            (least..=256).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+        };
+        if !well_formed(ufrag, 4) || !well_formed(password, 22) {
+            return None;
+        }
+        let mut sdp = String::with_capacity(description.len());
+        for line in description.lines().map(str::trim_end) {
+            let new = if line.starts_with("a=ice-ufrag:") {
+                format!("a=ice-ufrag:{ufrag}")
+            } else if line.starts_with("a=ice-pwd:") {
+                format!("a=ice-pwd:{password}")
+            } else if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+                continue;
+            } else {
+                line.to_owned()
+            };
+            sdp.push_str(&new);
+            sdp.push_str("\r\n");
+        }
+        for candidate in &self.candidates {
+            if !sdp_candidates::insert(&mut sdp, candidate) {
+                tracing::debug!("a candidate belongs to no section");
+            }
+        }
+        Some(sdp)
+    }
+
     /// As it is sent. Everything is put into one section, that of the first candidate's mid.
     pub(crate) fn write(&self) -> String {
         let mut text = String::new();
@@ -177,5 +210,36 @@ mod tests {
         let read = SdpFragment::parse(&fragment.write()).unwrap();
         assert_eq!(read.candidates, [candidate(Some("v"), None, Some("U"))]);
         assert_eq!((read.credentials, read.complete), (fragment.credentials, true));
+    }
+
+    const DESCRIPTION: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na=mid:0\r\na=ice-ufrag:aaaa\r\n\
+                               a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n\
+                               a=end-of-candidates\r\na=sendonly\r\n";
+
+    fn renewed(ufrag: &str, password: &str) -> Option<String> {
+        let credentials = Some((ufrag.to_owned(), password.to_owned()));
+        let fragment = SdpFragment { credentials, candidates: vec![candidate(Some("0"), None, None)], complete: true };
+        fragment.renew(DESCRIPTION)
+    }
+
+    #[test]
+    fn a_restart_changes_credentials_and_candidates_and_nothing_else() {
+        let expected = format!(
+            "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na=mid:0\r\na=ice-ufrag:bbbb\r\n\
+             a=ice-pwd:bbbbbbbbbbbbbbbbbbbbbbbb\r\na=sendonly\r\na={HOST}\r\n"
+        );
+        assert_eq!(renewed("bbbb", "bbbbbbbbbbbbbbbbbbbbbbbb"), Some(expected));
+    }
+
+    #[test]
+    fn credentials_cannot_smuggle_in_a_line() {
+        for (ufrag, password) in [
+            ("bbb", "bbbbbbbbbbbbbbbbbbbbbbbb"),
+            ("bbbb", "short"),
+            ("bb\nbb", "bbbbbbbbbbbbbbbbbbbbbbbb"),
+            ("bbbb", "bbbbbbbbbbbbbbbbbbbbbbbb\r\na=x"),
+        ] {
+            assert_eq!(renewed(ufrag, password), None, "{ufrag:?} {password:?}");
+        }
     }
 }

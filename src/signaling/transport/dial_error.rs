@@ -48,7 +48,7 @@ impl Dial {
 }
 
 /// rustls needs to be told once per process which cryptography it uses.
-fn install_crypto() {
+pub(crate) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::ring::default_provider().install_default().is_err() {

@@ -233,7 +233,7 @@ impl<C: ClientCodec> Driver<C> {
 }
 
 /// Hands one event to the user of the session; never ends when there is none.
-async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
+pub(super) async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
     if pending.is_empty() {
         return std::future::pending().await;
     }
@@ -249,7 +249,7 @@ async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) 
 }
 
 /// The next wish; a user of the session that is gone wants to leave.
-async fn next_command(
+pub(super) async fn next_command(
     commands: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<Event>,
     cancel: &CancellationToken,
@@ -287,6 +287,6 @@ fn jitter(delay: Duration) -> Duration {
 }
 
 /// The codec's clock; follows Tokio's, which tests can pause.
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
