@@ -54,11 +54,11 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     let refused = page.eval("whip('/whip/r', { token: 'wrong' }).then(() => 'let in', (error) => error.message)").await;
     assert!(refused.as_str().unwrap_or_default().starts_with("401 "), "{refused}");
     page.eval(
-        "whip('/whip/r', { token: 's3cret', codec: 'vp8' }).then((made) => { window.session = made; return 1; })",
+        "whip('/whip/r?participant=camera', { token: 's3cret', codec: 'vp8' }).then((made) => { window.session = made; return 1; })",
     )
     .await;
     let joined = bridge.wait_event("participant_joined", SOON).await;
-    assert!(joined["participant"].as_str().unwrap().starts_with("whip-"), "{joined}");
+    assert_eq!(joined["participant"], "camera");
     for _ in ["audio", "video"] {
         bridge.wait_event("track_started", SOON).await;
     }
@@ -76,10 +76,24 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     let before = page.eval(sent).await.as_u64().unwrap();
     page.wait_for(&format!("(await {sent}) > {before} + 90"), SOON).await;
 
+    // The same publisher on a new connection, as after a crash: the room sees the same streams go on.
+    let again = "(async () => {
+        session.pc.close();
+        window.lost = session.location;
+        window.session = await whip('/whip/r?participant=camera', { token: 's3cret', trickle: false });
+        return session.location !== lost;
+    })()";
+    assert_eq!(page.eval(again).await, true);
+    let gone =
+        "fetch(lost, { method: 'DELETE', headers: { Authorization: 'Bearer s3cret' } }).then(({ status }) => status)";
+    assert_eq!(page.eval(gone).await, 404, "the session of before is over");
+    page.wait_for(&format!("(await {sent}) > 60"), SOON).await;
     assert_eq!(page.eval("session.stop()").await, 200);
     bridge.wait_event("participant_left", SOON).await;
+    let joined = bridge.events().iter().filter(|event| event["event"] == "participant_joined").count();
+    assert_eq!(joined, 1, "{:#?}", bridge.events());
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
-    assert!(!members(&base).await.iter().any(|id| id.starts_with("whip-")));
+    assert_eq!(members(&base).await, Vec::<String>::new());
     assert!(!server.log().contains("s3cret"));
     assert_flawless(&file, &bridge).await;
 }

@@ -26,9 +26,10 @@ const EVENTS: usize = 256;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
-  roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60")]
+  roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
+  roomcast bridge 'whep+http://127.0.0.1:8080/whep/demo' -o stream.mkv")]
 pub(crate) struct Options {
-    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, mesh+wss://…
+    /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, mesh+wss://…, or a stream: whep+https://HOST/PATH?token=TOKEN.
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]

@@ -16,6 +16,7 @@ use super::{Context, Exit, Failure, print_line};
 #[command(after_help = "Examples:
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
+  roomcast serve --listen :8080 --whip-token SECRET
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges")]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.

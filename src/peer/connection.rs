@@ -38,6 +38,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, PeerError>>;
 pub(crate) enum Command {
     Call(Reply<()>),
     AddOutbound(Codec, Reply<OutboundTrack>),
+    SendOnly(Reply<()>),
     Description(SessionDescription, Reply<()>),
     Candidate(Option<IceCandidate>, Reply<()>),
     RestartIce(Reply<()>),
@@ -61,6 +62,7 @@ pub(crate) struct Connection {
     pub(super) sending: HashMap<String, (MediaKind, bool)>,
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
+    pub(super) send_only: bool,
     receiving: Vec<MediaKind>,
     outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
@@ -90,6 +92,7 @@ impl Connection {
             sending: HashMap::new(),
             outbox: VecDeque::new(),
             kinds,
+            send_only: false,
             receiving: Vec::new(),
             outbound: Vec::new(),
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),
@@ -142,6 +145,10 @@ impl Connection {
         match command {
             Command::Call(reply) => drop(reply.send(self.call().await)),
             Command::AddOutbound(codec, reply) => drop(reply.send(self.add_outbound(codec).await)),
+            Command::SendOnly(reply) => {
+                self.send_only = true;
+                drop(reply.send(Ok(())));
+            }
             Command::Description(description, reply) => drop(reply.send(self.remote_description(description).await)),
             Command::Candidate(candidate, reply) => drop(reply.send(self.remote_candidate(candidate).await)),
             Command::RestartIce(reply) => {
@@ -159,7 +166,7 @@ impl Connection {
             let known = self.receiving.contains(&kind)
                 || self.outbound.iter().any(|(track, _)| track.codec().kind() == kind)
                 || self.sending.values().any(|(of, _)| *of == kind);
-            if known {
+            if known || self.send_only {
                 continue;
             }
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
@@ -192,6 +199,22 @@ impl Connection {
         for (track, sender) in &self.outbound {
             track.refresh(&**sender, self.connected).await;
         }
+    }
+
+    /// Lets all sections only send, or those that only send receive again as far as they have not been agreed on.
+    pub(super) async fn restrict(&self, only_sends: bool) -> Result<(), rtc::shared::error::Error> {
+        for transceiver in self.pc.get_transceivers().await {
+            let sender = transceiver.sender().await?;
+            let own = sender.is_some_and(|sender| self.outbound.iter().any(|(_, known)| known.id() == sender.id()));
+            let direction = match (only_sends, own) {
+                (true, true) => RTCRtpTransceiverDirection::Sendonly,
+                (true, false) => RTCRtpTransceiverDirection::Inactive,
+                (false, true) if transceiver.mid().await?.is_none() => RTCRtpTransceiverDirection::Sendrecv,
+                (false, _) => continue,
+            };
+            transceiver.set_direction(direction).await?;
+        }
+        Ok(())
     }
 
     /// The kinds of our own tracks that have no section yet.

@@ -192,7 +192,8 @@ impl WhepClient {
         let candidate = candidate.filter(|candidate| !candidate.candidate.is_empty());
         match (&mut self.phase, candidate) {
             (Phase::Gathering { offer, .. }, Some(candidate)) => {
-                if !offer.contains(candidate.candidate.trim()) && !sdp_candidates::insert(offer, &candidate) {
+                let known = offer.contains(candidate.candidate.trim());
+                if !known && !sdp_candidates::insert(offer, &candidate) {
                     tracing::debug!("a candidate of ours fits nowhere");
                 }
             }

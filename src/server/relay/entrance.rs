@@ -7,8 +7,17 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{RelayConfig, RelayError};
-use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, RoomUrl, Session};
+use crate::signaling::{self, CallPolicy, Command, Event, JoinOptions, RoomUrl, Session, SignalingError};
 use crate::terms::ParticipantId;
+
+/// Under which name a relay joins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Name<'a> {
+    /// This one.
+    Given(&'a ParticipantId),
+    /// One that is made up, with this beginning.
+    Prefixed(&'static str),
+}
 
 /// Our own server is on this machine: longer means that it is overwhelmed.
 const JOIN: Duration = Duration::from_secs(5);
@@ -20,9 +29,13 @@ pub(super) async fn enter(
     config: &RelayConfig,
     room: &str,
     call: CallPolicy,
-    id_prefix: Option<&'static str>,
+    name: Name<'_>,
 ) -> Result<(Session, ParticipantId), RelayError> {
-    let url = room_url(config, room).ok_or_else(|| RelayError::RoomRefuses("the room has no URL".to_owned()))?;
+    let (id, id_prefix) = match name {
+        Name::Given(id) => (Some(id), None),
+        Name::Prefixed(prefix) => (None, Some(prefix)),
+    };
+    let url = room_url(config, room, id).ok_or_else(|| RelayError::RoomRefuses("the room has no URL".to_owned()))?;
     let options = JoinOptions { call: Some(call), id_prefix, ..JoinOptions::default() };
     let mut session = signaling::join(url, options, CancellationToken::new());
     match timeout(JOIN, session.events.recv()).await {
@@ -32,11 +45,11 @@ pub(super) async fn enter(
             leave(session).await;
             Err(RelayError::RoomRefuses(reason))
         }
-        Ok(_) => {
-            let reason =
-                session.closed().await.err().map_or_else(|| "the room is gone".to_owned(), |error| error.to_string());
-            Err(RelayError::RoomRefuses(reason))
-        }
+        Ok(_) => Err(match session.closed().await {
+            Err(SignalingError::IdTaken { id, .. }) => RelayError::NameTaken(id),
+            Err(error) => RelayError::RoomRefuses(error.to_string()),
+            Ok(()) => RelayError::RoomRefuses("the room is gone".to_owned()),
+        }),
         Err(_) => {
             leave(session).await;
             Err(RelayError::RoomRefuses(format!("no answer to the join within {} s", JOIN.as_secs())))
@@ -52,9 +65,9 @@ pub(super) async fn leave(session: Session) {
     }
 }
 
-fn room_url(config: &RelayConfig, room: &str) -> Option<RoomUrl> {
+fn room_url(config: &RelayConfig, room: &str, id: Option<&ParticipantId>) -> Option<RoomUrl> {
     let mut url = Url::parse(&format!("mesh+ws://{}/ws", config.addr)).ok()?;
-    url.query_pairs_mut().append_pair("room", room);
+    url.query_pairs_mut().append_pair("room", room).extend_pairs(id.map(|id| ("id", id.as_str())));
     url.as_str().parse().ok()
 }
 
@@ -66,8 +79,10 @@ mod tests {
     fn any_room_has_a_url() {
         let config = RelayConfig { addr: ([127, 0, 0, 1], 8080).into(), ice_servers: vec![], max_sessions: 1 };
         for room in ["demo", "r 1&id=x", "é#?/"] {
-            let url = room_url(&config, room).unwrap();
-            assert_eq!((url.room(), url.id(), url.is_loopback()), (room, None, true));
+            for id in [None, Some(ParticipantId::new("camera-1"))] {
+                let url = room_url(&config, room, id.as_ref()).unwrap();
+                assert_eq!((url.room(), url.id(), url.is_loopback()), (room, id.as_ref(), true));
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Feed {
 /// What the owner of a stream puts into it.
 #[derive(Debug)]
 pub(super) struct Inlet {
+    /// What can be put in.
+    pub(super) codec: Codec,
     /// Who sends from now on.
     pub(super) tracks: mpsc::Sender<InboundTrack>,
     /// The sender's reports, of whatever stream.
@@ -56,7 +58,7 @@ pub(super) fn start(track: InboundTrack, tasks: &mut JoinSet<()>) -> (Feed, Inle
         splice: Splice::new(codec.clock_rate()),
     };
     tasks.spawn(forwarding.run(track, next_tracks));
-    (feed, Inlet { tracks, captures })
+    (feed, Inlet { codec, tracks, captures })
 }
 
 struct Forwarding {

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::RelayConfig;
 use super::feed::{self, Feed};
-use crate::peer::{InboundTrack, Peer, PeerError, PeerEvent};
+use crate::peer::{Peer, PeerError, PeerEvent};
 use crate::signaling::{Command, Event, OfferRole, polite};
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SdpType, SessionDescription};
 
@@ -125,6 +125,8 @@ impl Members {
         let (sender, receiver) = mpsc::channel(EVENTS);
         let config = self.config.peer(self.codecs(), polite(&self.me, id));
         let peer = Peer::start(id.clone(), config, sender).await?;
+        // A publisher neither sees nor hears the others, who need not encode for it.
+        peer.send_only().await?;
         let (mut tasks, mut tracks) = (JoinSet::new(), Vec::new());
         for feed in &self.feeds {
             tracks.push((feed.clone(), peer.add_outbound(feed.codec).await?));
@@ -172,13 +174,12 @@ async fn pass_events(
     mut from: mpsc::Receiver<PeerEvent>,
     to: mpsc::Sender<(ParticipantId, PeerEvent)>,
 ) {
-    let mut received = JoinSet::new();
     while let Some(event) = from.recv().await {
         match event {
-            PeerEvent::TrackStarted(track) => {
-                received.spawn(discard(track));
-            }
-            PeerEvent::SenderReport { .. } | PeerEvent::TrackActive { .. } | PeerEvent::Message(_) => {}
+            PeerEvent::TrackStarted(_)
+            | PeerEvent::SenderReport { .. }
+            | PeerEvent::TrackActive { .. }
+            | PeerEvent::Message(_) => {}
             event => {
                 if to.send((id.clone(), event)).await.is_err() {
                     return;
@@ -186,9 +187,4 @@ async fn pass_events(
             }
         }
     }
-}
-
-/// A publisher neither sees nor hears the others.
-async fn discard(mut track: InboundTrack) {
-    while track.read().await.is_some() {}
 }

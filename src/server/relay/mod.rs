@@ -17,8 +17,10 @@ mod splice;
 mod viewer;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::peer::{PeerConfig, PeerError, ice};
 use crate::signaling::sdpfrag::SdpFragment;
@@ -41,8 +43,30 @@ pub(crate) struct Wish {
     pub(crate) role: Role,
     pub(crate) room: String,
     pub(crate) offer: String,
-    /// Whom to watch.
+    /// Whom to watch, or as whom to publish.
     pub(crate) participant: Option<ParticipantId>,
+}
+
+/// What a relay begins with.
+#[derive(Debug)]
+struct Begin {
+    /// The id of its session.
+    id: watch::Sender<String>,
+    wish: Wish,
+    config: Arc<RelayConfig>,
+    reply: oneshot::Sender<Result<Opened, RelayError>>,
+    cancel: CancellationToken,
+}
+
+impl Begin {
+    /// Waits for what is to be answered, as long as somebody waits for the answer.
+    async fn unless_given_up<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.cancel.cancelled() => None,
+            () = self.reply.closed() => None,
+        }
+    }
 }
 
 /// A relay that stands.
@@ -61,6 +85,8 @@ pub(crate) struct Opened {
 pub(crate) enum Request {
     /// Candidates or an ICE restart.
     Patch { condition: Condition, fragment: SdpFragment, reply: oneshot::Sender<Result<Patched, RelayError>> },
+    /// The publisher comes back with a new connection.
+    TakeOver { offer: String, reply: oneshot::Sender<Result<Opened, RelayError>> },
     /// The end; answered when everything is released.
     Close { reply: oneshot::Sender<()> },
 }
@@ -96,6 +122,8 @@ pub(crate) enum RelayError {
     BadFragment(String),
     #[error("{0}")]
     NobodySends(String),
+    #[error("\"{0}\" is somebody else in this room; choose another participant=")]
+    NameTaken(ParticipantId),
     #[error("{0}")]
     RoomRefuses(String),
     #[error("there are {0} sessions already, which is the limit of this server")]
@@ -128,6 +156,11 @@ impl RelayConfig {
             polite,
         }
     }
+}
+
+/// An id of a session, which cannot be guessed.
+fn new_session_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// What the engine says about a client's description is the description's fault, unless nothing works at all.

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::client::Client;
+use super::entrance::{self, Name};
 use super::feed::{self, Inlet};
 use super::members::Members;
 use super::reports::SenderClock;
-use super::{Opened, RelayConfig, RelayError, Request, Wish, entrance};
+use super::{Begin, Opened, RelayConfig, RelayError, Request};
 use crate::peer::{InboundTrack, PeerEvent, sdp};
 use crate::signaling::{self, CallPolicy};
 use crate::terms::{Codec, MediaKind, ParticipantId};
@@ -29,56 +30,68 @@ const CONNECT: Duration = Duration::from_secs(30);
 const SECOND_TRACK: Duration = Duration::from_secs(2);
 
 /// A relay's life: answers the wish, then forwards until the client, the server or the connection ends it.
-pub(super) async fn run(
-    id: String,
-    wish: Wish,
-    config: Arc<RelayConfig>,
-    reply: oneshot::Sender<Result<Opened, RelayError>>,
-    requests: mpsc::Receiver<Request>,
-    cancel: CancellationToken,
-) {
-    let expected = match expected_kinds(&wish.offer) {
-        Ok(expected) => expected,
-        Err(error) => return drop(reply.send(Err(error))),
+pub(super) async fn run(mut begin: Begin, requests: mpsc::Receiver<Request>) {
+    let (config, room, name) = (Arc::clone(&begin.config), begin.wish.room.clone(), begin.wish.participant.clone());
+    let offer = std::mem::take(&mut begin.wish.offer);
+    let Some(opened) = begin.unless_given_up(open(&config, &room, name.as_ref(), offer)).await else { return };
+    let (session, me, client, answer, expected) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return drop(begin.reply.send(Err(error))),
     };
-    let offer = without_simulcast(&wish.offer);
-    let entered = entrance::enter(&config, &wish.room, CallPolicy::Present, Some(ID_PREFIX)).await;
-    let (session, me) = match entered {
-        Ok(entered) => entered,
-        Err(error) => return drop(reply.send(Err(error))),
-    };
-    let (client, answer) = match answer(&me, &config, offer).await {
-        Ok(answered) => answered,
-        Err(error) => {
-            entrance::leave(session).await;
-            return drop(reply.send(Err(error)));
-        }
-    };
-    info!(room = wish.room, participant = %me, "a WHIP client publishes");
-    let opened = Opened { id, etag: client.etag().to_owned(), answer };
+    info!(room, participant = %me, "a WHIP client publishes");
     let (events, from_members) = mpsc::channel(EVENTS);
-    let members = Members::new(me.clone(), Arc::clone(&config), session.commands.clone(), events);
+    let opened = Opened { id: begin.id.borrow().clone(), etag: client.etag().to_owned(), answer };
     let publisher = Publisher {
+        id: begin.id,
+        members: Members::new(me.clone(), Arc::clone(&config), session.commands.clone(), events),
+        me: me.clone(),
+        config,
         client,
         session,
-        members,
         expected,
         inlets: HashMap::new(),
         clock: SenderClock::default(),
         forwarding: JoinSet::new(),
+        connect_by: Some(Instant::now() + CONNECT),
     };
     // Nobody waits for the answer any more: then nobody will connect.
-    if reply.send(Ok(opened)).is_ok() {
-        publisher.run(requests, from_members, cancel).await;
+    if begin.reply.send(Ok(opened)).is_ok() {
+        publisher.run(requests, from_members, begin.cancel).await;
     } else {
         publisher.close().await;
     }
-    info!(room = wish.room, participant = %me, "a WHIP client is gone");
+    info!(room, participant = %me, "a WHIP client is gone");
 }
 
-async fn answer(me: &ParticipantId, config: &RelayConfig, offer: String) -> Result<(Client, String), RelayError> {
-    let mut client = Client::start(me, config, Codec::ALL.to_vec()).await?;
-    match client.answer(offer).await {
+type Entered = (signaling::Session, ParticipantId, Client, String, Vec<MediaKind>);
+
+/// Takes a seat in the room and answers the offer.
+async fn open(
+    config: &RelayConfig,
+    room: &str,
+    name: Option<&ParticipantId>,
+    offer: String,
+) -> Result<Entered, RelayError> {
+    let expected = expected_kinds(&offer)?;
+    let name = name.map_or(Name::Prefixed(ID_PREFIX), Name::Given);
+    let (session, me) = entrance::enter(config, room, CallPolicy::Present, name).await?;
+    match answer(&me, config, Codec::ALL.to_vec(), &offer).await {
+        Ok((client, answer)) => Ok((session, me, client, answer, expected)),
+        Err(error) => {
+            entrance::leave(session).await;
+            Err(error)
+        }
+    }
+}
+
+async fn answer(
+    me: &ParticipantId,
+    config: &RelayConfig,
+    codecs: Vec<Codec>,
+    offer: &str,
+) -> Result<(Client, String), RelayError> {
+    let mut client = Client::start(me, config, codecs).await?;
+    match client.answer(without_simulcast(offer)).await {
         Ok(answer) => Ok((client, answer)),
         Err(error) => {
             client.close().await;
@@ -107,6 +120,10 @@ fn without_simulcast(offer: &str) -> String {
 }
 
 struct Publisher {
+    /// The id of the session.
+    id: watch::Sender<String>,
+    me: ParticipantId,
+    config: Arc<RelayConfig>,
     client: Client,
     session: signaling::Session,
     members: Members,
@@ -115,6 +132,8 @@ struct Publisher {
     inlets: HashMap<MediaKind, Inlet>,
     clock: SenderClock,
     forwarding: JoinSet<()>,
+    /// Until when the client must have connected.
+    connect_by: Option<Instant>,
 }
 
 impl Publisher {
@@ -124,24 +143,26 @@ impl Publisher {
         mut from_members: mpsc::Receiver<(ParticipantId, PeerEvent)>,
         cancel: CancellationToken,
     ) {
-        let mut connect_by = Some(Instant::now() + CONNECT);
         // Members are answered when it is known what they will get.
         let mut ready_at: Option<Instant> = None;
         let mut ready = false;
         let mut closing = None;
         loop {
-            let waits = ready_at.filter(|_| !ready);
+            let (waits, connect_by) = (ready_at.filter(|_| !ready), self.connect_by);
             tokio::select! {
                 () = cancel.cancelled() => break,
                 request = requests.recv() => match request {
                     Some(Request::Patch { condition, fragment, reply }) => {
                         reply.send(self.client.patch(&condition, fragment).await).ok();
                     }
+                    Some(Request::TakeOver { offer, reply }) => {
+                        reply.send(self.take_over(&offer).await).ok();
+                    }
                     Some(Request::Close { reply }) => { closing = Some(reply); break }
                     None => break,
                 },
                 event = self.client.next() => match event {
-                    Some(PeerEvent::Connected) => connect_by = None,
+                    Some(PeerEvent::Connected) => self.connect_by = None,
                     Some(PeerEvent::TrackStarted(track)) => {
                         self.attach(track).await;
                         ready_at = Some(ready_at.unwrap_or_else(|| Instant::now() + SECOND_TRACK));
@@ -171,6 +192,23 @@ impl Publisher {
         if let Some(reply) = closing {
             reply.send(()).ok();
         }
+    }
+
+    /// The publisher comes back on a new connection; members keep theirs and see the same streams go on.
+    async fn take_over(&mut self, offer: &str) -> Result<Opened, RelayError> {
+        let expected = expected_kinds(offer)?;
+        let mut codecs: Vec<Codec> = self.inlets.values().map(|inlet| inlet.codec).collect();
+        // What flows already keeps its codec, on which the members have agreed.
+        codecs.extend(Codec::ALL.into_iter().filter(|codec| !self.inlets.contains_key(&codec.kind())));
+        let (client, answer) = answer(&self.me, &self.config, codecs, offer).await?;
+        info!("the WHIP client is back");
+        std::mem::replace(&mut self.client, client).close().await;
+        self.expected = expected.into_iter().filter(|kind| !self.inlets.contains_key(kind)).collect();
+        self.clock = SenderClock::default();
+        self.connect_by = Some(Instant::now() + CONNECT);
+        let id = super::new_session_id();
+        self.id.send_replace(id.clone());
+        Ok(Opened { id, etag: self.client.etag().to_owned(), answer })
     }
 
     /// A track began, or takes the place of the one before.

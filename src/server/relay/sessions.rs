@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
-use super::{Condition, Opened, Patched, RelayConfig, RelayError, Request, Role, Wish, publisher, viewer};
+use super::{Begin, Condition, Opened, Patched, RelayConfig, RelayError, Request, Role, Wish, publisher, viewer};
 use crate::signaling::sdpfrag::SdpFragment;
+use crate::terms::ParticipantId;
 
 /// Requests that wait for the owner.
 const MAILBOX: usize = 64;
@@ -80,7 +82,7 @@ impl Session {
 
 struct Owner {
     config: Arc<RelayConfig>,
-    relays: HashMap<String, Relay>,
+    relays: HashMap<Id, Relay>,
     tasks: JoinSet<()>,
     cancel: CancellationToken,
 }
@@ -88,7 +90,10 @@ struct Owner {
 struct Relay {
     role: Role,
     room: String,
-    task: Id,
+    /// The name that its client asked for.
+    participant: Option<ParticipantId>,
+    /// The id of its session, which changes when a publisher comes back.
+    id: watch::Receiver<String>,
     session: Session,
 }
 
@@ -100,7 +105,8 @@ impl Owner {
                 order = mailbox.recv() => match order {
                     Some(Order::Open { wish, reply }) => self.open(wish, reply),
                     Some(Order::Find { role, room, id, reply }) => {
-                        let found = self.relays.get(&id).filter(|relay| relay.role == role && relay.room == room);
+                        let fits = |relay: &&Relay| relay.role == role && relay.room == room && *relay.id.borrow() == id;
+                        let found = self.relays.values().find(fits);
                         reply.send(found.map(|relay| relay.session.clone())).ok();
                     }
                     None => break,
@@ -116,24 +122,36 @@ impl Owner {
     }
 
     fn open(&mut self, wish: Wish, reply: oneshot::Sender<Result<Opened, RelayError>>) {
+        if let Some(relay) = self.held_by(&wish) {
+            let request = Request::TakeOver { offer: wish.offer, reply };
+            if let Err(TrySendError::Full(Request::TakeOver { reply, .. })) = relay.session.requests.try_send(request) {
+                reply.send(Err(RelayError::Broken("it has too much to do".to_owned()))).ok();
+            }
+            return;
+        }
         if self.relays.len() >= self.config.max_sessions {
             return drop(reply.send(Err(RelayError::TooManySessions(self.config.max_sessions))));
         }
-        let id = format!("{:032x}", rand::random::<u128>());
-        let (role, room) = (wish.role, wish.room.clone());
+        let (role, room, participant) = (wish.role, wish.room.clone(), wish.participant.clone());
+        let (id_writer, id) = watch::channel(super::new_session_id());
         let (requests, mailbox) = mpsc::channel(REQUESTS);
         let span = info_span!("relay", room);
         let (config, cancel) = (Arc::clone(&self.config), self.cancel.child_token());
+        let begin = Begin { id: id_writer, wish, config, reply, cancel };
         let task = match role {
-            Role::Publish => {
-                self.tasks.spawn(publisher::run(id.clone(), wish, config, reply, mailbox, cancel).instrument(span))
-            }
-            Role::Watch => {
-                self.tasks.spawn(viewer::run(id.clone(), wish, config, reply, mailbox, cancel).instrument(span))
-            }
+            Role::Publish => self.tasks.spawn(publisher::run(begin, mailbox).instrument(span)),
+            Role::Watch => self.tasks.spawn(viewer::run(begin, mailbox).instrument(span)),
         };
-        let task = task.id();
-        self.relays.insert(id, Relay { role, room, task, session: Session { requests } });
+        self.relays.insert(task.id(), Relay { role, room, participant, id, session: Session { requests } });
+    }
+
+    /// The publisher's relay that a publisher of the same name takes over.
+    fn held_by(&self, wish: &Wish) -> Option<&Relay> {
+        let named = wish.role == Role::Publish && wish.participant.is_some();
+        let same = |relay: &&Relay| {
+            relay.role == wish.role && relay.room == wish.room && relay.participant == wish.participant
+        };
+        self.relays.values().filter(|_| named).find(same).filter(|relay| !relay.session.requests.is_closed())
     }
 
     fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
@@ -144,6 +162,6 @@ impl Owner {
                 error.id()
             }
         };
-        self.relays.retain(|_, relay| relay.task != task);
+        self.relays.remove(&task);
     }
 }

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::{RelayConfig, RelayError, entrance};
+use super::entrance::{self, Name};
+use super::{RelayConfig, RelayError};
 use crate::peer::{InboundTrack, Peer, PeerError, PeerEvent, sdp};
-use crate::signaling::{CallPolicy, Command, Event, Session, is_gateway, polite};
+use crate::signaling::{CallPolicy, Command, Event, GATEWAY_ID_PREFIX, Session, is_gateway, polite};
 use crate::terms::{Codec, MediaKind, ParticipantId, SdpType, SessionDescription};
 
 /// Connection events that may wait.
@@ -80,7 +81,7 @@ impl Source {
         only: Option<ParticipantId>,
         codecs: Vec<Codec>,
     ) -> Result<Self, RelayError> {
-        let (session, me) = entrance::enter(&config, room, CallPolicy::None, None).await?;
+        let (session, me) = entrance::enter(&config, room, CallPolicy::None, Name::Prefixed(GATEWAY_ID_PREFIX)).await?;
         let (present, tried, listed_at) = (Vec::new(), Vec::new(), Instant::now() + LIST);
         Ok(Self { session, me, config, only, codecs, present, tried, call: None, listed_at })
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -17,9 +17,9 @@ use super::client::Client;
 use super::feed::{self, Feed, Inlet};
 use super::reports::SenderClock;
 use super::source::{News, Source};
-use super::{Opened, RelayConfig, RelayError, Request, Wish};
+use super::{Begin, Opened, RelayConfig, RelayError, Request};
 use crate::peer::{InboundTrack, PeerEvent, sdp};
-use crate::terms::{Codec, MediaKind};
+use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// How long it may take to find somebody who sends.
 const SEARCH: Duration = Duration::from_secs(20);
@@ -33,46 +33,49 @@ const NOTHING_TO_SEE: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A relay's life: answers the wish, then forwards until the client, the server or the connection ends it.
-pub(super) async fn run(
-    id: String,
-    wish: Wish,
-    config: Arc<RelayConfig>,
-    reply: oneshot::Sender<Result<Opened, RelayError>>,
-    requests: mpsc::Receiver<Request>,
-    cancel: CancellationToken,
-) {
-    let codecs = match codecs_of(&wish.offer) {
-        Ok(codecs) => codecs,
-        Err(error) => return drop(reply.send(Err(error))),
+pub(super) async fn run(mut begin: Begin, requests: mpsc::Receiver<Request>) {
+    let (config, room, only) = (Arc::clone(&begin.config), begin.wish.room.clone(), begin.wish.participant.clone());
+    let offer = std::mem::take(&mut begin.wish.offer);
+    let Some(opened) = begin.unless_given_up(open(config, &room, only, offer)).await else { return };
+    let (viewer, answer) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return drop(begin.reply.send(Err(error))),
     };
-    let mut source = match Source::enter(Arc::clone(&config), &wish.room, wish.participant, codecs.clone()).await {
-        Ok(source) => source,
-        Err(error) => return drop(reply.send(Err(error))),
-    };
-    let mut streams = Streams::default();
-    let found = streams.find(&mut source, &codecs).await;
-    let answered = match found {
-        Ok(()) => streams.answer(&source, &config, wish.offer).await,
-        Err(error) => Err(error),
-    };
-    let (client, answer) = match answered {
-        Ok(answered) => answered,
-        Err(error) => {
-            source.close().await;
-            return drop(reply.send(Err(error)));
-        }
-    };
-    info!(room = wish.room, participant = ?source.participant(), "a WHEP client watches");
-    source.keep_to(streams.codecs());
-    let opened = Opened { id, etag: client.etag().to_owned(), answer };
-    let viewer = Viewer { client, source, streams };
+    info!(room, participant = ?viewer.source.participant(), "a WHEP client watches");
+    let opened = Opened { id: begin.id.borrow().clone(), etag: viewer.client.etag().to_owned(), answer };
     // Nobody waits for the answer any more: then nobody will connect.
-    if reply.send(Ok(opened)).is_ok() {
-        viewer.run(requests, cancel).await;
+    if begin.reply.send(Ok(opened)).is_ok() {
+        viewer.run(requests, begin.cancel).await;
     } else {
         viewer.close().await;
     }
-    info!(room = wish.room, "a WHEP client is gone");
+    info!(room, "a WHEP client is gone");
+}
+
+/// Finds somebody who sends, and answers the offer with that.
+async fn open(
+    config: Arc<RelayConfig>,
+    room: &str,
+    only: Option<ParticipantId>,
+    offer: String,
+) -> Result<(Viewer, String), RelayError> {
+    let codecs = codecs_of(&offer)?;
+    let mut source = Source::enter(Arc::clone(&config), room, only, codecs.clone()).await?;
+    let mut streams = Streams::default();
+    let answered = match streams.find(&mut source, &codecs).await {
+        Ok(()) => streams.answer(&source, &config, offer).await,
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok((client, answer)) => {
+            source.keep_to(streams.codecs());
+            Ok((Viewer { client, source, streams }, answer))
+        }
+        Err(error) => {
+            source.close().await;
+            Err(error)
+        }
+    }
 }
 
 /// What a client can take, of the kinds that it wants.
@@ -218,6 +221,7 @@ impl Viewer {
                     Some(Request::Patch { condition, fragment, reply }) => {
                         reply.send(self.client.patch(&condition, fragment).await).ok();
                     }
+                    Some(Request::TakeOver { reply, .. }) => drop(reply.send(Err(RelayError::Ended))),
                     Some(Request::Close { reply }) => { closing = Some(reply); break }
                     None => break,
                 },

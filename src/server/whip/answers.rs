@@ -70,6 +70,7 @@ fn refused(error: RelayError) -> Response {
     match &error {
         RelayError::BadOffer(_) | RelayError::BadFragment(_) => said(StatusCode::BAD_REQUEST, error),
         RelayError::NothingInCommon(_) => said(StatusCode::NOT_ACCEPTABLE, error),
+        RelayError::NameTaken(_) => said(StatusCode::CONFLICT, error),
         RelayError::NobodySends(_) => later(StatusCode::CONFLICT, error),
         RelayError::OtherIceSession => said(StatusCode::PRECONDITION_FAILED, error),
         RelayError::Ended => said(StatusCode::NOT_FOUND, error),

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use self::answers::Refusal;
 use super::Shared;
 use super::relay::{Condition, Role, Wish};
+use crate::signaling::is_gateway;
 use crate::signaling::mesh_wire::{valid_id, valid_room};
 use crate::signaling::sdpfrag::{self, SdpFragment};
 use crate::terms::ParticipantId;
@@ -32,7 +33,7 @@ const MAX_BODY: usize = 256 * 1024;
 /// `/whip/{room}` and `/whep/{room}`.
 pub(super) fn endpoint(role: Role) -> MethodRouter<Shared> {
     any(
-        move |State(shared): State<Shared>, Path(room): Path<String>, query: Query<WatchQuery>, request: Request| async move {
+        move |State(shared): State<Shared>, Path(room): Path<String>, query: Query<WhoQuery>, request: Request| async move {
             let allowed = match access::origin(&shared, request.headers()) {
                 Ok(allowed) => allowed,
                 Err(refusal) => return refusal.into_response(),
@@ -55,9 +56,10 @@ pub(super) fn session(role: Role) -> MethodRouter<Shared> {
     })
 }
 
-/// What a WHEP client may add to the endpoint's URL.
+/// What a client may add to the endpoint's URL.
 #[derive(Debug, Deserialize)]
-struct WatchQuery {
+struct WhoQuery {
+    /// Whom to watch, or as whom to publish.
     participant: Option<String>,
 }
 
@@ -65,7 +67,7 @@ async fn enter(
     shared: &Shared,
     role: Role,
     room: &str,
-    query: WatchQuery,
+    query: WhoQuery,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
@@ -76,8 +78,8 @@ async fn enter(
     }
     access::authorize(shared, &parts.headers)?;
     let room = valid_room(room).ok_or(Refusal::Bad("invalid room name"))?.to_owned();
-    let participant = match query.participant.filter(|_| role == Role::Watch) {
-        Some(id) => Some(valid_id(&id).map(ParticipantId::new).ok_or(Refusal::Bad("invalid participant"))?),
+    let participant = match query.participant {
+        Some(id) => Some(participant(&id).ok_or(Refusal::Bad("invalid participant"))?),
         None => None,
     };
     let offer = text(&parts.headers, SDP, body).await?;
@@ -107,6 +109,11 @@ async fn change(shared: &Shared, role: Role, room: &str, id: &str, request: Requ
     let fragment = SdpFragment::parse(&fragment).map_err(|error| Refusal::BadFragment(error.to_string()))?;
     let condition = condition(&parts.headers).ok_or(Refusal::ConditionMissing)?;
     Ok(answers::patched(session.patch(condition, fragment).await?))
+}
+
+/// An id that people can see: those of gateways are hidden.
+fn participant(id: &str) -> Option<ParticipantId> {
+    valid_id(id).map(ParticipantId::new).filter(|id| !is_gateway(id))
 }
 
 /// The body, if it is what the header says it must be.
