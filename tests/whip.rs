@@ -5,7 +5,9 @@ mod support;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Browser, BrowserOptions, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time};
+use support::{
+    Browser, BrowserOptions, Caller, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 /// No STUN: everything is on loopback.
@@ -153,4 +155,40 @@ async fn a_bridge_records_a_whep_stream_and_waits_for_one_that_pauses() {
     assert!(!format!("{}{:?}", bridge.log(), bridge.events()).contains("s3cret"));
     assert_flawless(&file, &bridge).await;
     assert!(server.terminate(SOON).await.success(), "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_see_and_hear_publishers_and_send_them_nothing() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&serve_args(&[])).await;
+    let camera = FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() };
+    let caller = Caller::join(&base, "r", camera).await;
+    let page = page(&base).await;
+    page.eval("whip('/whip/r?participant=camera').then((made) => { window.session = made; return 1; })").await;
+    page.eval("whip('/whip/r?participant=radio', { video: false }).then((made) => { window.radio = made; return 1; })")
+        .await;
+    // First they call the page; after its reload the page calls them.
+    for reloaded in [false, true] {
+        if reloaded {
+            caller.page.reload().await;
+            caller.enter().await;
+        }
+        for (id, kind, count) in [
+            ("camera", "video", "framesDecoded"),
+            ("camera", "audio", "packetsReceived"),
+            ("radio", "audio", "packetsReceived"),
+        ] {
+            let stats = format!("[...(await state.peers.get('{id}').pc.getStats()).values()]");
+            let inbound = format!("{stats}.find((one) => one.type === 'inbound-rtp' && one.kind === '{kind}')");
+            caller.until(&format!("(async () => {inbound}.{count} > 30)()")).await;
+        }
+        let directions = "['camera', 'radio'].flatMap((id) => state.peers.get(id).pc.getTransceivers().map((one) => one.currentDirection))";
+        let directions = caller.page.eval(directions).await;
+        let directions: Vec<_> =
+            directions.as_array().unwrap().iter().map(|one| one.as_str().unwrap_or_default()).collect();
+        assert!(directions.iter().all(|one| ["recvonly", "inactive", "stopped"].contains(one)), "{directions:?}");
+    }
+    assert_eq!(page.eval("radio.stop()").await, 200);
+    caller.until("!state.members.includes('radio')").await;
+    assert_eq!(page.eval("session.stop()").await, 200);
 }

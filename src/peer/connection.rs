@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
     pub(super) send_only: bool,
+    /// Whether the other side opened DTLS; known once the first negotiation is done.
+    pub(super) dtls_server: Option<bool>,
     receiving: Vec<MediaKind>,
     outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
@@ -93,6 +95,7 @@ impl Connection {
             outbox: VecDeque::new(),
             kinds,
             send_only: false,
+            dtls_server: None,
             receiving: Vec::new(),
             outbound: Vec::new(),
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),

@@ -78,7 +78,7 @@
 
   window.whip = async (url, options = {}) => {
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: options.video ?? true });
     for (const track of stream.getTracks()) {
       const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
       if (track.kind === "video" && options.codec) prefer(transceiver, options.codec);

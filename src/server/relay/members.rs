@@ -73,6 +73,10 @@ impl Members {
             Event::PeerJoined { peer, offer: OfferRole::WeOffer } => self.with(peer, Request::Call).await,
             Event::PeerJoined { .. } => {}
             Event::Description { peer, description } => {
+                if description.kind == SdpType::Offer && takes_nothing(&description.sdp) {
+                    // Another publisher, perhaps: neither has anything to tell the other.
+                    return self.ask(Command::Hangup { peer }).await;
+                }
                 // An answer to a call that has ended is of no use; an offer begins a new one.
                 if self.members.contains_key(&peer) || description.kind == SdpType::Offer {
                     self.with(peer, Request::Description(description)).await;
@@ -169,6 +173,15 @@ impl Member {
     }
 }
 
+/// Whether an offer's author receives in no section at all.
+fn takes_nothing(offer: &str) -> bool {
+    let mut directions = offer
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| ["a=sendonly", "a=inactive", "a=recvonly", "a=sendrecv"].contains(line));
+    directions.clone().next().is_some() && directions.all(|line| ["a=sendonly", "a=inactive"].contains(&line))
+}
+
 async fn pass_events(
     id: ParticipantId,
     mut from: mpsc::Receiver<PeerEvent>,
@@ -185,6 +198,26 @@ async fn pass_events(
                     return;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_that_only_sends_is_no_call_for_a_publisher() {
+        let section = |direction: &str| format!("m=audio 9 X 111\r\n{direction}");
+        for (sdp, expected) in [
+            (section("a=sendonly\r\n"), true),
+            (section("a=sendonly\r\n") + &section("a=inactive\r\n"), true),
+            (section("a=sendonly\r\n") + &section("a=recvonly\r\n"), false),
+            (section("a=sendrecv\r\n"), false),
+            // Without a direction it is sendrecv.
+            (section(""), false),
+        ] {
+            assert_eq!(takes_nothing(&sdp), expected, "{sdp}");
         }
     }
 }
