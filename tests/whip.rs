@@ -1,5 +1,7 @@
 //! WHIP and WHEP as their clients see them: real browsers that publish into a room and watch it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
+
 mod support;
 
 use std::time::Duration;
@@ -60,7 +62,7 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     )
     .await;
     let joined = bridge.wait_event("participant_joined", SOON).await;
-    assert_eq!(joined["participant"], "camera");
+    assert_eq!(joined["participant"], "whip-camera");
     for _ in ["audio", "video"] {
         bridge.wait_event("track_started", SOON).await;
     }
@@ -158,7 +160,7 @@ async fn a_bridge_records_a_whep_stream_and_waits_for_one_that_pauses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_see_and_hear_publishers_and_send_them_nothing() {
+async fn people_see_and_hear_publishers() {
     let _turn = one_at_a_time().await;
     let (_server, base) = Roomcast::serve(&serve_args(&[])).await;
     let camera = FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() };
@@ -174,21 +176,16 @@ async fn people_see_and_hear_publishers_and_send_them_nothing() {
             caller.enter().await;
         }
         for (id, kind, count) in [
-            ("camera", "video", "framesDecoded"),
-            ("camera", "audio", "packetsReceived"),
-            ("radio", "audio", "packetsReceived"),
+            ("whip-camera", "video", "framesDecoded"),
+            ("whip-camera", "audio", "packetsReceived"),
+            ("whip-radio", "audio", "packetsReceived"),
         ] {
             let stats = format!("[...(await state.peers.get('{id}').pc.getStats()).values()]");
             let inbound = format!("{stats}.find((one) => one.type === 'inbound-rtp' && one.kind === '{kind}')");
             caller.until(&format!("(async () => {inbound}.{count} > 30)()")).await;
         }
-        let directions = "['camera', 'radio'].flatMap((id) => state.peers.get(id).pc.getTransceivers().map((one) => one.currentDirection))";
-        let directions = caller.page.eval(directions).await;
-        let directions: Vec<_> =
-            directions.as_array().unwrap().iter().map(|one| one.as_str().unwrap_or_default()).collect();
-        assert!(directions.iter().all(|one| ["recvonly", "inactive", "stopped"].contains(one)), "{directions:?}");
     }
     assert_eq!(page.eval("radio.stop()").await, 200);
-    caller.until("!state.members.includes('radio')").await;
+    caller.until("!state.members.includes('whip-radio')").await;
     assert_eq!(page.eval("session.stop()").await, 200);
 }

@@ -38,7 +38,6 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, PeerError>>;
 pub(crate) enum Command {
     Call(Reply<()>),
     AddOutbound(Codec, Reply<OutboundTrack>),
-    SendOnly(Reply<()>),
     Description(SessionDescription, Reply<()>),
     Candidate(Option<IceCandidate>, Reply<()>),
     RestartIce(Reply<()>),
@@ -62,7 +61,6 @@ pub(crate) struct Connection {
     pub(super) sending: HashMap<String, (MediaKind, bool)>,
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
-    pub(super) send_only: bool,
     /// Whether the other side opened DTLS; known once the first negotiation is done.
     pub(super) dtls_server: Option<bool>,
     receiving: Vec<MediaKind>,
@@ -94,7 +92,6 @@ impl Connection {
             sending: HashMap::new(),
             outbox: VecDeque::new(),
             kinds,
-            send_only: false,
             dtls_server: None,
             receiving: Vec::new(),
             outbound: Vec::new(),
@@ -148,10 +145,6 @@ impl Connection {
         match command {
             Command::Call(reply) => drop(reply.send(self.call().await)),
             Command::AddOutbound(codec, reply) => drop(reply.send(self.add_outbound(codec).await)),
-            Command::SendOnly(reply) => {
-                self.send_only = true;
-                drop(reply.send(Ok(())));
-            }
             Command::Description(description, reply) => drop(reply.send(self.remote_description(description).await)),
             Command::Candidate(candidate, reply) => drop(reply.send(self.remote_candidate(candidate).await)),
             Command::RestartIce(reply) => {
@@ -169,7 +162,7 @@ impl Connection {
             let known = self.receiving.contains(&kind)
                 || self.outbound.iter().any(|(track, _)| track.codec().kind() == kind)
                 || self.sending.values().any(|(of, _)| *of == kind);
-            if known || self.send_only {
+            if known {
                 continue;
             }
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
@@ -202,22 +195,6 @@ impl Connection {
         for (track, sender) in &self.outbound {
             track.refresh(&**sender, self.connected).await;
         }
-    }
-
-    /// Lets all sections only send, or those that only send receive again as far as they have not been agreed on.
-    pub(super) async fn restrict(&self, only_sends: bool) -> Result<(), rtc::shared::error::Error> {
-        for transceiver in self.pc.get_transceivers().await {
-            let sender = transceiver.sender().await?;
-            let own = sender.is_some_and(|sender| self.outbound.iter().any(|(_, known)| known.id() == sender.id()));
-            let direction = match (only_sends, own) {
-                (true, true) => RTCRtpTransceiverDirection::Sendonly,
-                (true, false) => RTCRtpTransceiverDirection::Inactive,
-                (false, true) if transceiver.mid().await?.is_none() => RTCRtpTransceiverDirection::Sendrecv,
-                (false, _) => continue,
-            };
-            transceiver.set_direction(direction).await?;
-        }
-        Ok(())
     }
 
     /// The kinds of our own tracks that have no section yet.

@@ -113,12 +113,6 @@ impl Peer {
         self.ask(|reply| Command::AddOutbound(codec, reply)).await
     }
 
-    /// Receives nothing from now on: offers and answers say so, and the other side need not encode for us. Before the
-    /// first call or offer.
-    pub async fn send_only(&self) -> Result<(), PeerError> {
-        self.ask(Command::SendOnly).await
-    }
-
     /// Takes a description from the other side: an offer at any time, an answer to ours. After an error the
     /// connection is of no more use: close it.
     pub async fn handle_description(&self, description: SessionDescription) -> Result<(), PeerError> {

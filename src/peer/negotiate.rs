@@ -93,9 +93,6 @@ impl Connection {
         if ice_restart {
             self.pc.restart_ice().await?;
         }
-        if self.send_only {
-            self.restrict(true).await?;
-        }
         let offer = self.pc.create_offer(None).await?;
         self.pc.set_local_description(offer).await?;
         self.send_local(SdpType::Offer).await;
@@ -103,15 +100,10 @@ impl Connection {
     }
 
     async fn roll_back(&mut self) -> Result<(), Error> {
-        self.pc.set_local_description(RTCSessionDescription::rollback(None)?).await?;
-        // The engine finds a track for an offered section only by its direction of before.
-        if self.send_only { self.restrict(false).await } else { Ok(()) }
+        self.pc.set_local_description(RTCSessionDescription::rollback(None)?).await
     }
 
     async fn answer(&mut self) -> Result<(), Error> {
-        if self.send_only {
-            self.restrict(true).await?;
-        }
         let answer = self.pc.create_answer(None).await?;
         self.pc.set_local_description(answer).await?;
         self.send_local(SdpType::Answer).await;

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::RelayConfig;
 use super::feed::{self, Feed};
-use crate::peer::{Peer, PeerError, PeerEvent};
+use super::{ID_PREFIX, RelayConfig};
+use crate::peer::{InboundTrack, Peer, PeerError, PeerEvent};
 use crate::signaling::{Command, Event, OfferRole, polite};
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SdpType, SessionDescription};
 
@@ -69,14 +69,13 @@ impl Members {
     /// What the room says.
     pub(super) async fn signaled(&mut self, event: Event) {
         match event {
+            // Publishers have nothing to tell each other.
+            Event::PeerJoined { peer, .. } | Event::Description { peer, .. } | Event::Candidate { peer, .. }
+                if peer.as_str().starts_with(ID_PREFIX) => {}
             Event::Joined { me, .. } => self.me = me,
             Event::PeerJoined { peer, offer: OfferRole::WeOffer } => self.with(peer, Request::Call).await,
             Event::PeerJoined { .. } => {}
             Event::Description { peer, description } => {
-                if description.kind == SdpType::Offer && takes_nothing(&description.sdp) {
-                    // Another publisher, perhaps: neither has anything to tell the other.
-                    return self.ask(Command::Hangup { peer }).await;
-                }
                 // An answer to a call that has ended is of no use; an offer begins a new one.
                 if self.members.contains_key(&peer) || description.kind == SdpType::Offer {
                     self.with(peer, Request::Description(description)).await;
@@ -129,8 +128,6 @@ impl Members {
         let (sender, receiver) = mpsc::channel(EVENTS);
         let config = self.config.peer(self.codecs(), polite(&self.me, id));
         let peer = Peer::start(id.clone(), config, sender).await?;
-        // A publisher neither sees nor hears the others, who need not encode for it.
-        peer.send_only().await?;
         let (mut tasks, mut tracks) = (JoinSet::new(), Vec::new());
         for feed in &self.feeds {
             tracks.push((feed.clone(), peer.add_outbound(feed.codec).await?));
@@ -173,26 +170,18 @@ impl Member {
     }
 }
 
-/// Whether an offer's author receives in no section at all.
-fn takes_nothing(offer: &str) -> bool {
-    let mut directions = offer
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| ["a=sendonly", "a=inactive", "a=recvonly", "a=sendrecv"].contains(line));
-    directions.clone().next().is_some() && directions.all(|line| ["a=sendonly", "a=inactive"].contains(&line))
-}
-
 async fn pass_events(
     id: ParticipantId,
     mut from: mpsc::Receiver<PeerEvent>,
     to: mpsc::Sender<(ParticipantId, PeerEvent)>,
 ) {
+    let mut received = JoinSet::new();
     while let Some(event) = from.recv().await {
         match event {
-            PeerEvent::TrackStarted(_)
-            | PeerEvent::SenderReport { .. }
-            | PeerEvent::TrackActive { .. }
-            | PeerEvent::Message(_) => {}
+            PeerEvent::TrackStarted(track) => {
+                received.spawn(discard(track));
+            }
+            PeerEvent::SenderReport { .. } | PeerEvent::TrackActive { .. } | PeerEvent::Message(_) => {}
             event => {
                 if to.send((id.clone(), event)).await.is_err() {
                     return;
@@ -202,22 +191,7 @@ async fn pass_events(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_offer_that_only_sends_is_no_call_for_a_publisher() {
-        let section = |direction: &str| format!("m=audio 9 X 111\r\n{direction}");
-        for (sdp, expected) in [
-            (section("a=sendonly\r\n"), true),
-            (section("a=sendonly\r\n") + &section("a=inactive\r\n"), true),
-            (section("a=sendonly\r\n") + &section("a=recvonly\r\n"), false),
-            (section("a=sendrecv\r\n"), false),
-            // Without a direction it is sendrecv.
-            (section(""), false),
-        ] {
-            assert_eq!(takes_nothing(&sdp), expected, "{sdp}");
-        }
-    }
+/// A publisher neither sees nor hears the others.
+async fn discard(mut track: InboundTrack) {
+    while track.read().await.is_some() {}
 }

@@ -28,6 +28,9 @@ use crate::terms::{Codec, IceServer, ParticipantId};
 
 pub(crate) use sessions::Sessions;
 
+/// What the ids of publishers begin with.
+pub(crate) const ID_PREFIX: &str = "whip-";
+
 /// What a relay is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -15,13 +15,11 @@ use super::entrance::{self, Name};
 use super::feed::{self, Inlet};
 use super::members::Members;
 use super::reports::SenderClock;
-use super::{Begin, Opened, RelayConfig, RelayError, Request};
+use super::{Begin, ID_PREFIX, Opened, RelayConfig, RelayError, Request};
 use crate::peer::{InboundTrack, PeerEvent, sdp};
 use crate::signaling::{self, CallPolicy};
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
-/// What publishers are called in their room.
-const ID_PREFIX: &str = "whip-";
 /// Connection events of members that may wait.
 const EVENTS: usize = 256;
 /// A client whose connection does not come up for so long never connects.

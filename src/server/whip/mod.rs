@@ -16,8 +16,7 @@ use serde::Deserialize;
 
 use self::answers::Refusal;
 use super::Shared;
-use super::relay::{Condition, Role, Wish};
-use crate::signaling::is_gateway;
+use super::relay::{Condition, ID_PREFIX, Role, Wish};
 use crate::signaling::mesh_wire::{valid_id, valid_room};
 use crate::signaling::sdpfrag::{self, SdpFragment};
 use crate::terms::ParticipantId;
@@ -79,7 +78,7 @@ async fn enter(
     access::authorize(shared, &parts.headers)?;
     let room = valid_room(room).ok_or(Refusal::Bad("invalid room name"))?.to_owned();
     let participant = match query.participant {
-        Some(id) => Some(participant(&id).ok_or(Refusal::Bad("invalid participant"))?),
+        Some(id) => Some(participant(role, &id).ok_or(Refusal::Bad("invalid participant"))?),
         None => None,
     };
     let offer = text(&parts.headers, SDP, body).await?;
@@ -111,9 +110,13 @@ async fn change(shared: &Shared, role: Role, room: &str, id: &str, request: Requ
     Ok(answers::patched(session.patch(condition, fragment).await?))
 }
 
-/// An id that people can see: those of gateways are hidden.
-fn participant(id: &str) -> Option<ParticipantId> {
-    valid_id(id).map(ParticipantId::new).filter(|id| !is_gateway(id))
+/// Whom to watch, or the id of a publisher of this name.
+fn participant(role: Role, name: &str) -> Option<ParticipantId> {
+    let id = match role {
+        Role::Watch => name.to_owned(),
+        Role::Publish => format!("{ID_PREFIX}{}", name.trim()),
+    };
+    valid_id(&id).map(ParticipantId::new)
 }
 
 /// The body, if it is what the header says it must be.
