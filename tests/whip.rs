@@ -51,7 +51,7 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     let (server, base) = Roomcast::serve(&serve_args(&["--whip-token", "s3cret"])).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
-    let mut bridge = Roomcast::start(["bridge", &room_url(&base), "-o", &file, "--size", "320x180", "--fps", "15"]);
+    let mut bridge = Roomcast::start(["bridge", &room_url(&base), "-o", &file, "--size", "320x180"]);
     bridge.wait_event("joined", SOON).await;
 
     let page = page(&base).await;
@@ -133,7 +133,7 @@ async fn a_bridge_records_a_whep_stream_and_waits_for_one_that_pauses() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
     let stream = format!("{}/whep/r?token=s3cret", base.replace("http", "whep+http"));
-    let mut bridge = Roomcast::start(["bridge", &stream, "-o", &file, "--size", "320x180", "--fps", "15"]);
+    let mut bridge = Roomcast::start(["bridge", &stream, "-o", &file, "--size", "320x180"]);
     bridge.wait_event("joined", SOON).await;
     // Nobody is there yet: asked for again until somebody is.
     bridge.wait_event("reconnecting", SOON).await;
