@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use roomcast::publish::{PublishError, PublishEvent, PublishOptions, publish};
-use roomcast::signaling::RoomUrl;
+use roomcast::signaling::{RoomUrl, Scheme};
 use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
@@ -58,6 +58,9 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
     let url = room_url(&options).map_err(Failure::bad_arguments)?;
+    if url.scheme() == Scheme::Whep {
+        return Err(Failure::bad_arguments(anyhow!("{url} is a stream to watch; nobody can publish there")));
+    }
     let publishing = PublishOptions {
         size: options.size,
         fps: options.fps,
