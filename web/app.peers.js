@@ -149,9 +149,10 @@ async function describe(peer, setLocal) {
   const made = pc.localDescription;
   await gathered(pc);
   peer.holding = false;
-  // Rolled back meanwhile, or ended.
-  if (pc.signalingState === "closed" || !made || pc.localDescription?.type !== made.type) return;
-  sendDescription(peer);
+  if (pc.signalingState === "closed" || !made) return;
+  if (pc.localDescription?.type === made.type) sendDescription(peer);
+  // An answer is owed even when an offer of ours followed it at once; an offer that was rolled back is not.
+  else if (made.type === "answer") send({ type: "answer", to: peer.id, sdp: made });
 }
 
 function gathered(pc) {

@@ -32,11 +32,12 @@ const EVENTS: usize = 256;
   roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
   roomcast bridge 'simplevoice+http://127.0.0.1:8080/sv?room=demo' -o call.mkv
   roomcast bridge 'rmc+https://calls.example.org/?room=weekly' -o weekly.mkv
-  roomcast bridge gstrs+ws://127.0.0.1:8443 -o cameras.mkv")]
+  roomcast bridge gstrs+ws://127.0.0.1:8443 -o cameras.mkv
+  roomcast bridge 'whep+http://127.0.0.1:8080/whep/demo' -o stream.mkv")]
 pub(crate) struct Options {
     /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, notify+ws://HOST:PORT/call/ID,
-    /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT; with TLS mesh+wss://,
-    /// simplevoice+https:// and so on (insecure=1 in the URL accepts any certificate of this server).
+    /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
+    /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]

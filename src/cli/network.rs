@@ -42,6 +42,11 @@ impl NetworkOptions {
         }
     }
 
+    /// The same network for connections of this process whose child processes have the ports.
+    pub(crate) fn without_ports(&self) -> NetworkConfig {
+        NetworkConfig { udp_ports: None, tcp_ports: None, ..self.config() }
+    }
+
     /// The same options for child processes.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();

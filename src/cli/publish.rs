@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use roomcast::media::layout::Size;
 use roomcast::publish::{PublishError, PublishEvent, PublishOptions, publish};
+use roomcast::signaling::Scheme;
 use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
@@ -57,6 +58,9 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
     let url = room_url(&options.room_url, options.name.as_deref()).map_err(Failure::bad_arguments)?;
+    if url.scheme() == Scheme::Whep {
+        return Err(Failure::bad_arguments(anyhow!("{url} is a stream to watch; nobody can publish there")));
+    }
     let publishing = PublishOptions {
         size: options.size,
         fps: options.fps,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use roomcast::media::layout::Size;
-use roomcast::server::{AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, serve};
+use roomcast::server::{
+    AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, WhipToken, serve,
+};
 use serde_json::json;
 use url::Url;
 
@@ -17,10 +19,11 @@ use super::{Context, Exit, Failure, print_line};
 #[command(after_help = "Examples:
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
+  roomcast serve --listen :8080 --whip-token SECRET
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges
   roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
 
-The network options are those of its bridges. Each bridge is a process and needs a port of its own: \
+The network options are those of its bridges, and but for the ports those of WHIP and WHEP. Each bridge is a process and needs a port of its own: \
 a range of 16 ports is enough for 16 rooms that are watched at once, a single port for one.")]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT, :PORT for all addresses, or unix:PATH.
@@ -32,6 +35,9 @@ pub(crate) struct Options {
     /// The page's RTCConfiguration as JSON, with its STUN and TURN servers.
     #[arg(long, env = "RTC_CONFIG_JSON", hide_env_values = true, value_name = "JSON")]
     rtc_config: Option<RtcConfig>,
+    /// The bearer token of WHIP and WHEP clients; without one everybody may publish and watch.
+    #[arg(long, env = "ROOMCAST_WHIP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    whip_token: Option<WhipToken>,
     /// Run no bridges: rooms and the call page only, nothing to watch.
     #[arg(long)]
     no_bridges: bool,
@@ -65,7 +71,9 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         listen: options.listen,
         origins: options.allow_origin,
         rtc_config: options.rtc_config.unwrap_or_default(),
+        whip_token: options.whip_token,
         bridges,
+        relay_network: options.network.without_ports(),
         ..ServerConfig::default()
     };
     let server = serve(config, context.shutdown.token()).await.map_err(Failure::bad_arguments)?;

@@ -14,7 +14,7 @@ use rtc::shared::error::Error;
 use tokio::sync::mpsc;
 
 use super::chain::Staged;
-use super::departures::{self, Departures};
+use super::departures::{self, CaptureTime, Departures};
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
 use super::sdes::{self, SourceNamer};
@@ -109,7 +109,11 @@ pub(crate) fn media_engine(codecs: &[Codec]) -> Result<MediaEngine, Error> {
 }
 
 /// The interceptor chain: loss recovery, reports, transport-wide feedback and our own stages.
-pub(crate) fn interceptors(engine: &mut MediaEngine, feedback: mpsc::Sender<Feedback>) -> Result<Registry, Error> {
+pub(crate) fn interceptors(
+    engine: &mut MediaEngine,
+    feedback: mpsc::Sender<Feedback>,
+    captures: mpsc::Receiver<CaptureTime>,
+) -> Result<Registry, Error> {
     // Requests go out after 20 ms and soon again: a jitter buffer of 200 ms leaves time for several round trips.
     let nack_generator = NackGeneratorBuilder::new()
         .with_size(1024)
@@ -121,7 +125,7 @@ pub(crate) fn interceptors(engine: &mut MediaEngine, feedback: mpsc::Sender<Feed
     let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
     Ok(configure_rtcp_reports(registry)
         .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
-        .with(Slot::from(departures::SLOT), Staged::new(Departures::default()))
+        .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())
         .with(Slot::from(rtx::SLOT), Staged::new(RtxDecapsulator::default()))
         .with(Slot::NackGenerator, nack_generator)

@@ -19,6 +19,7 @@ use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, StatsSelec
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::candidates::CandidateBuffer;
+use super::departures::CaptureTime;
 use super::engine::Notice;
 use super::keyframe::KeyframeRequester;
 use super::negotiation::{Input, Negotiation};
@@ -62,12 +63,15 @@ pub(crate) struct Connection {
     pub(super) sending: HashMap<String, (MediaKind, bool)>,
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
+    /// Whether the other side opened DTLS; known once the first negotiation is done.
+    pub(super) dtls_server: Option<bool>,
     receiving: Vec<MediaKind>,
     outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
     stream: String,
     connected: bool,
     notices: mpsc::Sender<Notice>,
+    captures: mpsc::Sender<CaptureTime>,
     children: JoinSet<()>,
 }
 
@@ -76,6 +80,7 @@ impl Connection {
         pc: Arc<dyn PeerConnection>,
         attachment: Arc<Attachment>,
         notices: mpsc::Sender<Notice>,
+        captures: mpsc::Sender<CaptureTime>,
         codecs: &[Codec],
         polite: bool,
     ) -> Self {
@@ -91,11 +96,13 @@ impl Connection {
             sending: HashMap::new(),
             outbox: VecDeque::new(),
             kinds,
+            dtls_server: None,
             receiving: Vec::new(),
             outbound: Vec::new(),
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),
             connected: false,
             notices,
+            captures,
             children: JoinSet::new(),
         }
     }
@@ -171,7 +178,7 @@ impl Connection {
     }
 
     async fn add_outbound(&mut self, codec: Codec) -> Result<OutboundTrack, PeerError> {
-        let track = OutboundTrack::new(codec, &self.stream);
+        let track = OutboundTrack::new(codec, &self.stream, self.captures.clone());
         let failed = |cause: rtc::shared::error::Error| PeerError::Track { codec, cause: cause.to_string() };
         let sender = self.pc.add_track(track.local()).await.map_err(failed)?;
         self.outbound.push((track.clone(), sender));

@@ -2,13 +2,15 @@
 //!
 //! The crate relates a report to the moment at which the last frame happened to leave. On a busy machine that is tens of
 //! milliseconds late, each time anew, and a receiver moves sound against picture by it. Packets leave late but never
-//! early: the one that left soonest after its media time is the one to believe.
+//! early: the one that left soonest after its media time is the one to believe. Whoever forwards somebody else's media
+//! knows better, from that sender's own reports, and says so with a [`CaptureTime`].
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Packet, StreamInfo};
 use rtc::rtcp::sender_report::SenderReport;
+use tokio::sync::mpsc;
 
 use super::chain::Stage;
 
@@ -20,13 +22,34 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A larger step is a new timeline and not a delay.
 const STEP: f64 = 1.0;
 
+/// When a sample of a stream of ours was captured, known from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CaptureTime {
+    pub(crate) ssrc: u32,
+    pub(crate) timestamp: u32,
+    pub(crate) at: Instant,
+}
+
 /// The departures of one connection's streams.
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
     streams: HashMap<u32, Timeline>,
+    captures: Option<mpsc::Receiver<CaptureTime>>,
 }
 
 impl Departures {
+    pub(crate) fn new(captures: mpsc::Receiver<CaptureTime>) -> Self {
+        Self { streams: HashMap::new(), captures: Some(captures) }
+    }
+
+    fn learn(&mut self) {
+        while let Some(capture) = self.captures.as_mut().and_then(|captures| captures.try_recv().ok()) {
+            if let Some(timeline) = self.streams.get_mut(&capture.ssrc) {
+                timeline.captured = Some(Departure { at: capture.at, timestamp: capture.timestamp });
+            }
+        }
+    }
+
     fn packet(&mut self, packet: &Packet, now: Instant) {
         if let Packet::Rtp(packet) = packet
             && let Some(timeline) = self.streams.get_mut(&packet.header.ssrc)
@@ -54,7 +77,10 @@ impl Stage for Departures {
         // A report passes here within the call that made it, so this is the moment of its NTP time too.
         let now = Instant::now();
         self.packet(packet, now);
-        self.report(packet, now);
+        if matches!(packet, Packet::Rtcp(_)) {
+            self.learn();
+            self.report(packet, now);
+        }
     }
 
     fn local_stream_added(&mut self, info: &StreamInfo) {
@@ -80,11 +106,13 @@ struct Timeline {
     soonest: Option<Departure>,
     before: Option<Departure>,
     window_ends: Option<Instant>,
+    /// What we were told; then departures do not count.
+    captured: Option<Departure>,
 }
 
 impl Timeline {
     fn new(clock_rate: u32) -> Self {
-        Self { clock_rate: f64::from(clock_rate), soonest: None, before: None, window_ends: None }
+        Self { clock_rate: f64::from(clock_rate), soonest: None, before: None, window_ends: None, captured: None }
     }
 
     fn departed(&mut self, timestamp: u32, at: Instant) {
@@ -118,10 +146,13 @@ impl Timeline {
 
     /// The RTP timestamp of this moment.
     fn at(&self, now: Instant) -> Option<u32> {
-        let best = self.best()?;
-        let ticks = now.saturating_duration_since(best.at).as_secs_f64() * self.clock_rate;
+        let known = self.captured.or_else(|| self.best())?;
+        let seconds = match now.checked_duration_since(known.at) {
+            Some(since) => since.as_secs_f64(),
+            None => -(known.at - now).as_secs_f64(),
+        };
         // Wraps as RTP timestamps do.
-        Some(best.timestamp.wrapping_add(ticks.round() as u64 as u32))
+        Some(known.timestamp.wrapping_add((seconds * self.clock_rate).round() as i64 as u32))
     }
 }
 
@@ -166,6 +197,22 @@ mod tests {
         let mut timeline = timeline(start, 50, |_| 0);
         timeline.departed(1_000_000, start + milliseconds(1000));
         assert_eq!(timeline.at(start + milliseconds(1010)), Some(1_000_000 + 480));
+    }
+
+    #[test]
+    fn a_capture_time_that_was_told_counts_more_than_departures() {
+        let (told, captures) = mpsc::channel(4);
+        let mut departures = Departures::new(captures);
+        departures.local_stream_added(&StreamInfo { ssrc: 1, clock_rate: 90_000, ..Default::default() });
+        let start = Instant::now();
+        departures.streams.get_mut(&1).unwrap().departed(5000, start + milliseconds(80));
+        for (ssrc, timestamp) in [(1, 5000), (2, 7)] {
+            told.try_send(CaptureTime { ssrc, timestamp, at: start }).unwrap();
+        }
+        departures.learn();
+        for (late, expected) in [(100, 5000 + 9000), (0, 5000)] {
+            assert_eq!(departures.streams[&1].at(start + milliseconds(late)), Some(expected));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use webrtc::peer_connection::{
     RTCPeerConnectionState,
 };
 
+use super::departures::CaptureTime;
 use super::network::Attachment;
 use super::rtcp_tap::Feedback;
 use super::track::InboundTrack;
@@ -94,6 +95,7 @@ pub(crate) async fn build(
     attachment: &Arc<Attachment>,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
+    captures: mpsc::Receiver<CaptureTime>,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {
         return Err(PeerError::NoCodecs);
@@ -107,7 +109,7 @@ pub(crate) async fn build(
         cause: cause.to_string(),
     };
     let mut media = codecs::media_engine(&config.codecs).map_err(setup)?;
-    let registry = codecs::interceptors(&mut media, feedback).map_err(setup)?;
+    let registry = codecs::interceptors(&mut media, feedback, captures).map_err(setup)?;
     let is_lite = config.network.is_lite();
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))

@@ -33,7 +33,7 @@ mod ports;
 mod rtcp_tap;
 mod rtx;
 mod sdes;
-mod sdp;
+pub(crate) mod sdp;
 mod stats;
 mod track;
 
@@ -63,6 +63,8 @@ const COMMANDS: usize = 16;
 const NOTICES: usize = 1024;
 /// Sender reports and keyframe requests that may wait.
 const FEEDBACK: usize = 256;
+/// Capture times that may wait until the next sender report takes them along.
+const CAPTURES: usize = 64;
 
 /// What a connection needs to know from the beginning.
 #[derive(Clone, Debug)]
@@ -95,10 +97,12 @@ impl Peer {
         let (notice_sender, notices) = mpsc::channel(NOTICES);
         let (feedback_sender, feedback) = mpsc::channel(FEEDBACK);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
+        let (capture_sender, captures) = mpsc::channel(CAPTURES);
         let ice_servers = ice::servers(&config.ice_servers);
         let attachment = config.network.attach(ice_servers.iter().any(ice::is_turn));
-        let pc = engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender).await?;
-        let connection = Connection::new(pc, attachment, notice_sender, &config.codecs, config.polite);
+        let pc =
+            engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender, captures).await?;
+        let connection = Connection::new(pc, attachment, notice_sender, capture_sender, &config.codecs, config.polite);
         let inputs = Inputs { commands: command_receiver, notices, feedback };
         let cancel = CancellationToken::new();
         let span = tracing::info_span!("peer", participant = %id);

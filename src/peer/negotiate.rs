@@ -44,11 +44,13 @@ impl Connection {
                         }
                         self.answer().await.map_err(local(SdpType::Answer))?;
                         self.agreed(sdp).await;
+                        self.dtls_server.get_or_insert(false);
                         inputs.push(Input::AnswerSet);
                     }
                     (Action::ApplyAnswer, Some(sdp)) => {
                         self.apply(SdpType::Answer, sdp).await?;
                         self.agreed(sdp).await;
+                        self.dtls_server.get_or_insert_with(|| sdp::opens_dtls(sdp));
                         inputs.push(Input::AnswerApplied);
                     }
                     (Action::ApplyProvisional, Some(sdp)) => self.apply(SdpType::Pranswer, sdp).await?,
@@ -112,7 +114,11 @@ impl Connection {
     async fn send_local(&mut self, kind: SdpType) {
         if let Some(description) = self.pc.local_description().await {
             self.payload_types.learn(&sdp::payload_types(&description.sdp));
-            let sdp = self.attachment.announce(&description.sdp);
+            let mut sdp = self.attachment.announce(&description.sdp);
+            // Roles stay as they were first agreed on (RFC 8842, section 5.3); the engine's answers always say active.
+            if kind == SdpType::Answer && self.dtls_server == Some(true) {
+                sdp = sdp::as_dtls_server(&sdp);
+            }
             self.outbox.push_back(PeerEvent::LocalDescription(SessionDescription { kind, sdp }));
         }
     }

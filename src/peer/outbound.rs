@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Instant;
 
 use rtc::media_stream::MediaStreamTrack;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::codecs;
+use super::departures::CaptureTime;
 use super::error::PeerError;
 use super::packet::RtpPacket;
 use crate::terms::{Codec, MediaKind, Ssrc};
@@ -23,6 +25,7 @@ pub struct OutboundTrack {
     codec: Codec,
     ssrc: Ssrc,
     local: Arc<TrackLocalStaticRTP>,
+    captures: mpsc::Sender<CaptureTime>,
     state: Arc<State>,
 }
 
@@ -41,7 +44,7 @@ impl std::fmt::Debug for OutboundTrack {
 
 impl OutboundTrack {
     /// A new track with random SSRCs. Tracks of the same `stream` are one lip-synchronised pair for the receiver.
-    pub(crate) fn new(codec: Codec, stream: &str) -> Self {
+    pub(crate) fn new(codec: Codec, stream: &str, captures: mpsc::Sender<CaptureTime>) -> Self {
         let ssrc = Ssrc(rand::random());
         let rtx = (codec.kind() == MediaKind::Video).then(|| RTCRtpRtxParameters { ssrc: rand::random() });
         let encoding = RTCRtpEncodingParameters {
@@ -57,6 +60,7 @@ impl OutboundTrack {
             codec,
             ssrc,
             local: Arc::new(TrackLocalStaticRTP::new(track)),
+            captures,
             state: Arc::new(State { payload_type: AtomicU16::new(NOT_SENDABLE), keyframe_wanted: Notify::new() }),
         }
     }
@@ -82,6 +86,13 @@ impl OutboundTrack {
         packet.header.extension = false;
         packet.header.extensions.clear();
         self.local.write_rtp(packet).await.map(|()| true).map_err(|_closed| PeerError::Closed)
+    }
+
+    /// Says when the sample with this timestamp was captured, for the sender reports from now on. Without it they are
+    /// made of the moments at which packets leave. All tracks of a stream must be told, or none: a receiver compares them.
+    pub fn captured(&self, timestamp: u32, at: Instant) {
+        // A full queue means that nothing is reported at all: then it changes nothing.
+        self.captures.try_send(CaptureTime { ssrc: self.ssrc.0, timestamp, at }).ok();
     }
 
     /// Waits until the other side asks for a keyframe. Requests before the call count as one.

@@ -72,6 +72,14 @@ impl RtpPacket {
         self.inner.payload.is_empty()
     }
 
+    /// The same packet at another place of its stream.
+    #[must_use]
+    pub fn renumbered(mut self, sequence_number: u16, timestamp: u32) -> Self {
+        self.inner.header.sequence_number = sequence_number;
+        self.inner.header.timestamp = timestamp;
+        self
+    }
+
     /// How many bytes [`Self::marshal_into`] writes.
     pub fn marshal_size(&self) -> usize {
         self.inner.marshal_size()

@@ -76,6 +76,16 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
     sections.filter(|section| !section.mid.is_empty()).collect()
 }
 
+/// Whether an answer's author opens DTLS (RFC 8842, section 5.3).
+pub(crate) fn opens_dtls(answer: &str) -> bool {
+    answer.lines().any(|line| line.trim_end() == "a=setup:active")
+}
+
+/// The same answer of somebody who waits for the other side to open DTLS.
+pub(crate) fn as_dtls_server(answer: &str) -> String {
+    answer.replace("a=setup:active\r\n", "a=setup:passive\r\n")
+}
+
 /// Which codec each payload type means, of the codecs that we know.
 pub(crate) fn payload_types(sdp: &str) -> Vec<(PayloadType, Codec)> {
     sdp.lines()
@@ -111,6 +121,14 @@ mod tests {
             let found: Vec<_> = found.iter().map(|section| (section.mid.as_str(), section.sends)).collect();
             assert_eq!(found, expected, "{sdp}");
         }
+    }
+
+    #[test]
+    fn the_dtls_role_is_read_and_changed() {
+        let answer = "v=0\r\nm=audio 9 X 111\r\na=setup:active\r\nm=video 9 X 96\r\na=setup:active\r\n";
+        assert!(opens_dtls(answer) && !opens_dtls(&as_dtls_server(answer)));
+        assert_eq!(as_dtls_server(answer).matches("a=setup:passive\r\n").count(), 2);
+        assert!(!opens_dtls("a=setup:actpass\r\n"));
     }
 
     #[test]

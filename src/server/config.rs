@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::gateway::GatewayConfig;
 use super::origin::AllowedOrigins;
+use super::whip::WhipToken;
+use crate::peer::NetworkConfig;
 
 /// Everything a server is told.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,10 @@ pub struct ServerConfig {
     pub origins: AllowedOrigins,
     /// The page's `RTCConfiguration`.
     pub rtc_config: RtcConfig,
+    /// What WHIP and WHEP clients must have; `None` lets everybody publish and watch.
+    pub whip_token: Option<WhipToken>,
+    /// Where WHIP publishers and WHEP viewers send and receive.
+    pub relay_network: NetworkConfig,
     /// How much it bears.
     pub limits: Limits,
     /// How bridges are run; `None` runs none.
@@ -158,6 +164,8 @@ pub struct Limits {
     pub members: usize,
     /// WebSockets in all.
     pub connections: usize,
+    /// WHIP publishers and WHEP viewers at once.
+    pub relays: usize,
     /// Bytes of one message; longer ones close the connection with 1009.
     pub message_bytes: usize,
     /// Frames that wait for one receiver.
@@ -198,6 +206,7 @@ impl Default for Limits {
             rooms: 1000,
             members: 50,
             connections: 50_000,
+            relays: 1000,
             message_bytes: crate::signaling::mesh_wire::MAX_MESSAGE,
             queue: 64,
             send_timeout: Duration::from_secs(2),

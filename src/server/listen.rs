@@ -32,6 +32,9 @@ pub enum ListenError {
     /// No directory for what bridges write.
     #[error("cannot make a private directory for bridges: {0}; TMPDIR names where it goes")]
     Directory(io::Error),
+    /// No network for WHIP and WHEP.
+    #[error(transparent)]
+    Network(#[from] crate::peer::NetworkError),
 }
 
 /// Open sockets.

@@ -3,8 +3,8 @@
 //! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their connections; `gstreamer_peers` and
 //! `gstreamer`, `calls` and `notify`, `gstrs_spaces` and `gstrs` do the same for GStreamer's protocol, for notify and for that
 //! of gst-plugins-rs; `voice` owns the rooms of Simple Voice. `connection` is what all WebSockets have in common, `http` has
-//! the pages and the API, and `gateway` supervises one bridge process per watched room. The server never touches media: it
-//! only passes on what a bridge has written.
+//! the pages and the API, and `gateway` supervises one bridge process per watched room. `whip` lets clients publish and watch
+//! over HTTP; `relay` forwards their packets. The server decodes nothing.
 
 mod calls;
 mod config;
@@ -23,20 +23,25 @@ mod mesh_reply;
 mod notify;
 mod origin;
 mod pace;
+mod relay;
 mod rooms;
 mod voice;
 mod voice_rooms;
+mod whip;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::peer::Network;
 
 pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig, VoiceLimits};
 pub use gateway::{
@@ -45,6 +50,7 @@ pub use gateway::{
 };
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};
+pub use whip::{BadToken, WhipToken};
 
 /// How long open responses may take to end after everything else has ended.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
@@ -61,6 +67,10 @@ struct Shared {
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
     gateway: Option<Gateway>,
+    relays: relay::Sessions,
+    whip_token: Option<WhipToken>,
+    /// The ICE servers as WHIP clients are told them.
+    ice_links: Arc<[HeaderValue]>,
     /// One permit per WebSocket.
     connections: Arc<Semaphore>,
     /// WebSockets and media streams, which outlive their requests.
@@ -123,12 +133,23 @@ pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Se
         }
         None => None,
     };
+    let ice_servers = config.rtc_config.ice_servers();
+    let ice_links = whip::ice_links(&ice_servers).into();
+    let addr = listen::reachable(listening.addr);
+    // A server that only this machine reaches has its clients there.
+    let network = Network::open(&config.relay_network, addr.ip().is_loopback())?;
+    let relay_config = relay::RelayConfig { addr, ice_servers, network, max_sessions: config.limits.relays };
+    let (relays, run_relays) = relay::Sessions::new(relay_config, cancel.clone());
+    tasks.spawn(run_relays);
     let shared = Shared {
         rooms,
         gstreamer,
         calls,
         voice,
         spaces,
+        relays,
+        whip_token: config.whip_token,
+        ice_links,
         connections: Arc::new(Semaphore::new(config.limits.connections)),
         limits: Arc::new(config.limits),
         origins: Arc::new(config.origins),
@@ -157,7 +178,7 @@ async fn run(
     listening: listen::Listening,
     router: Router,
     shared: Shared,
-    mut bridges: JoinSet<()>,
+    mut owners: JoinSet<()>,
     cancel: CancellationToken,
 ) {
     // The listeners outlive the farewell, so that /healthz can say that we are closing.
@@ -168,9 +189,9 @@ async fn run(
     if timeout(shared.limits.close + LAST_RESPONSES, shared.streams.wait()).await.is_err() {
         tracing::warn!("some streams did not end in time");
     }
-    while let Some(ended) = bridges.join_next().await {
+    while let Some(ended) = owners.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "the supervision of bridges ended unexpectedly");
+            tracing::error!(%error, "the supervision of bridges or relays ended unexpectedly");
         }
     }
     stop_listening.cancel();

@@ -34,13 +34,16 @@ mod rmc_peers;
 mod rmc_url;
 mod rmc_wire;
 mod room_url;
-mod sdp_candidates;
+pub(crate) mod sdp_candidates;
+pub(crate) mod sdpfrag;
 mod simple_voice;
 mod simple_voice_gathering;
 mod simple_voice_phase;
 pub(crate) mod simple_voice_wire;
 mod socketio;
 mod transport;
+mod whep;
+pub(crate) mod whep_wire;
 
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -128,6 +131,11 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
         Scheme::Gstrs => {
             let codec = gstrs::GstrsClient::new(&url, options.sends);
             tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Whep => {
+            let token = url.key("token").map(str::to_owned);
+            let codec = whep::WhepClient::new(url.dial().clone(), url.to_string(), token);
+            tokio::spawn(transport::requests::run(codec, events_in, commands_out, cancel))
         }
     };
     Session { events, commands, driver }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::terms::{IceCandidate, ParticipantId};
+use crate::terms::ParticipantId;
 
 /// Who offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub enum Scheme {
     Rmc,
     /// The signalling of gst-plugins-rs' webrtcsink (`gstrs+ws`, `gstrs+wss`).
     Gstrs,
+    /// A WHEP stream (`whep+http`, `whep+https`): one participant who only sends.
+    Whep,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -48,6 +50,8 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("rmc+https", "wss", Scheme::Rmc),
     ("gstrs+ws", "ws", Scheme::Gstrs),
     ("gstrs+wss", "wss", Scheme::Gstrs),
+    ("whep+http", "http", Scheme::Whep),
+    ("whep+https", "https", Scheme::Whep),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
@@ -238,8 +242,12 @@ impl Scheme {
 
     /// Whether a query key is ours in this protocol.
     fn takes(self, key: &str) -> bool {
+        if self == Self::Whep {
+            // Those of a WHEP URL are the server's business, except the token.
+            return key == "token";
+        }
         let more: &[&str] = match self {
-            Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice => &[],
+            Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice | Self::Whep => &[],
             Self::Rmc => &rmc_url::KEYS,
             Self::Gstrs => &gstrs_url::KEYS,
         };
@@ -277,13 +285,17 @@ impl Scheme {
             }
             Self::Rmc => rmc_url::enter(text, dial, keys),
             Self::Gstrs => gstrs_url::enter(text, dial, keys),
+            Self::Whep => {
+                let name = dial.path().rsplit('/').find(|segment| !segment.is_empty());
+                Ok((name.or(dial.host_str()).unwrap_or_default().to_owned(), shown))
+            }
         }
     }
 
     /// Reads our own id.
     fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
         match self {
-            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs => {
+            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs | Self::Whep => {
                 valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
             }
             Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
@@ -296,8 +308,8 @@ impl Scheme {
             Self::Mesh => mesh_order::polite(me, peer),
             // The others ignore a colliding offer; where pages do otherwise, the codec has settled it before.
             Self::GStreamer | Self::Rmc | Self::Gstrs => true,
-            // The codec keeps our offer and ignores theirs; with Simple Voice no two can cross.
-            Self::Notify | Self::SimpleVoice => false,
+            // The codec keeps our offer and ignores theirs; with Simple Voice and WHEP no two can cross.
+            Self::Notify | Self::SimpleVoice | Self::Whep => false,
         }
     }
 }
@@ -330,6 +342,8 @@ mod tests {
             ("notify+wss://h/x?role=caller&a=b%20c&d", "wss://h/x?a=b%20c&d", "x", "notify+wss://h/x"),
             ("simplevoice+http://h/sv/?room=r&offer=join", "http://h/sv/", "r", "simplevoice+http://h/sv/?room=r"),
             ("simplevoice+https://h?room=r", "https://h/", "r", "simplevoice+https://h/?room=r"),
+            ("whep+https://h/a/cam?token=s&id=5", "https://h/a/cam?id=5", "cam", "whep+https://h/a/cam"),
+            ("whep+http://h:8080/", "http://h:8080/", "h", "whep+http://h:8080/"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
@@ -355,6 +369,13 @@ mod tests {
             let url: RoomUrl = text.parse().unwrap();
             assert_eq!((url.dial().as_str(), url.room(), url.to_string().as_str()), (dial, room, shown), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_is_kept_and_never_shown() {
+        let url: RoomUrl = "whep+https://h/cam?token=s3cret".parse().unwrap();
+        assert_eq!(url.key("token"), Some("s3cret"));
+        assert!(!format!("{url} {url:?}").contains("s3cret"));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::Shared;
+use super::relay::Role;
+use super::{Shared, whip};
 use crate::signaling::mesh_wire::valid_room;
 
 /// Every path of the server.
@@ -32,6 +33,10 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/gst/{*anything}", any(socket::gstreamer))
         .route("/call/{id}", any(socket::notify))
         .route("/sv/{act}", any(voice::voice))
+        .route("/whip/{room}", whip::endpoint(Role::Publish))
+        .route("/whip/{room}/{session}", whip::session(Role::Publish))
+        .route("/whep/{room}", whip::endpoint(Role::Watch))
+        .route("/whep/{room}/{session}", whip::session(Role::Watch))
         .route("/api/v1/rooms", get(api::rooms))
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
