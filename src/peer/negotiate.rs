@@ -124,7 +124,7 @@ impl Connection {
     }
 
     async fn apply(&mut self, kind: SdpType, sdp: &str) -> Result<(), PeerError> {
-        let sdp = sdp.to_owned();
+        let (tcp, sdp) = (sdp::tcp_candidates(sdp), sdp.to_owned());
         let description = match kind {
             SdpType::Offer => RTCSessionDescription::offer(sdp),
             SdpType::Pranswer => RTCSessionDescription::pranswer(sdp),
@@ -135,7 +135,9 @@ impl Connection {
             Err(error) => Err(error),
         };
         applied.map_err(|cause| PeerError::BadDescription { kind, cause: cause.to_string() })?;
-        for candidate in self.candidates.release() {
+        // The engine dials a TCP candidate only when it comes by itself (`add_ice_candidate` of webrtc 0.21.1), not when it
+        // stands in the description.
+        for candidate in tcp.into_iter().chain(self.candidates.release()) {
             self.apply_candidate(candidate).await;
         }
         Ok(())

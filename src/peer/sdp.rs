@@ -4,7 +4,7 @@
 //! see. Any text is accepted and none panics.
 
 use super::error::PeerError;
-use crate::terms::{Codec, MediaKind, PayloadType};
+use crate::terms::{Codec, IceCandidate, MediaKind, PayloadType};
 
 /// The largest description that is read at all; browsers with many tracks stay far below it.
 const MAX_BYTES: usize = 256 * 1024;
@@ -86,6 +86,25 @@ pub(crate) fn as_dtls_server(answer: &str) -> String {
     answer.replace("a=setup:active\r\n", "a=setup:passive\r\n")
 }
 
+/// The candidates on which the description's author takes TCP connections (RFC 6544), as if they had come one by one.
+pub(crate) fn tcp_candidates(sdp: &str) -> Vec<IceCandidate> {
+    let mut index = None;
+    let mut found = Vec::new();
+    for line in sdp.lines().map(str::trim_end) {
+        if line.starts_with("m=") {
+            index = Some(index.map_or(0, |index: u16| index.saturating_add(1)));
+        } else if let Some(candidate) = line.strip_prefix("a=").filter(|value| value.starts_with("candidate:")) {
+            let mut words = candidate.split(' ');
+            let is_tcp = words.nth(2).is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"));
+            if is_tcp && words.any(|word| word == "passive") && found.len() < MAX_SECTIONS {
+                let candidate = candidate.to_owned();
+                found.push(IceCandidate { candidate, sdp_m_line_index: index, ..IceCandidate::default() });
+            }
+        }
+    }
+    found
+}
+
 /// Which codec each payload type means, of the codecs that we know.
 pub(crate) fn payload_types(sdp: &str) -> Vec<(PayloadType, Codec)> {
     sdp.lines()
@@ -129,6 +148,18 @@ mod tests {
         assert!(opens_dtls(answer) && !opens_dtls(&as_dtls_server(answer)));
         assert_eq!(as_dtls_server(answer).matches("a=setup:passive\r\n").count(), 2);
         assert!(!opens_dtls("a=setup:actpass\r\n"));
+    }
+
+    #[test]
+    fn tcp_candidates_are_found_with_the_section_they_stand_in() {
+        let udp = "a=candidate:1 1 udp 2130706431 192.0.2.1 40000 typ host\r\n";
+        let tcp = "a=candidate:2 1 tcp 1675624447 192.0.2.1 40000 typ host tcptype passive\r\n";
+        let active = "a=candidate:3 1 TCP 1675624447 192.0.2.1 9 typ host tcptype active\r\n";
+        let sdp = format!("v=0\r\nm=audio 9 X 111\r\n{udp}{active}m=video 9 X 96\r\n{tcp}a=candidate:\r\n");
+        let found = tcp_candidates(&sdp);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].candidate.as_str(), found[0].sdp_m_line_index), (tcp[2..].trim_end(), Some(1)));
+        assert!(tcp_candidates("a=candidate:2 1 tcp").is_empty() && tcp_candidates("").is_empty());
     }
 
     #[test]
