@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    Browser, BrowserOptions, Caller, FlashAndBeep, Roomcast, assert_flawless, flash_and_beep_js, one_at_a_time,
+    AiortcPublisher, Browser, BrowserOptions, Caller, FlashAndBeep, Roomcast, assert_decodes, assert_flawless,
+    flash_and_beep_js, one_at_a_time,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -100,6 +101,31 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     assert_eq!(members(&base).await, Vec::<String>::new());
     assert!(!server.log().contains("s3cret"));
     assert_flawless(&file, &bridge).await;
+}
+
+/// aiortc gathers before it offers and never trickles, as OBS does.
+#[tokio::test(flavor = "multi_thread")]
+async fn aiortc_publishes_by_whip_and_a_bridge_records_it() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&serve_args(&["--whip-token", "s3cret"])).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    let mut publisher = AiortcPublisher::start(&format!("{base}/whip/r"), "s3cret").await;
+    let mut bridge = Roomcast::start(["bridge", &room_url(&base), "-o", &file, "--size", "320x180"]);
+    for _ in ["audio", "video"] {
+        bridge.wait_event("track_started", SOON).await;
+    }
+    loop {
+        let stats = bridge.wait_event("stats", SOON).await;
+        if stats["participants"][0]["fps"].as_f64() >= Some(5.0) {
+            break;
+        }
+    }
+    assert_eq!(publisher.stop().await, "200");
+    bridge.wait_event("participant_left", SOON).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert_decodes(&file, 3.0).await;
+    assert_eq!(members(&base).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

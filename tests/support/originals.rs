@@ -1,13 +1,15 @@
-//! The originals that npm brings: servers that run beside the tests, libraries for pages in a browser. `scripts/setup test`
-//! installs them into `target/npm`.
+//! The originals that npm and PyPI bring: servers and clients that run beside the tests, libraries for pages in a browser.
+//! `scripts/setup test` installs them into `target/npm` and `target/venv`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::process::{ChildStdout, Command};
+use tokio::time::{sleep, timeout};
 
 use super::process::{Running, piped};
 use super::roomcast::probe;
@@ -62,5 +64,40 @@ impl RmcServer {
             sleep(Duration::from_millis(20)).await;
         }
         panic!("the RTCMultiConnection server does not accept connections on port {port}");
+    }
+}
+
+/// A WHIP publisher on aiortc. Dropping it ends it as a crash would.
+pub(crate) struct AiortcPublisher {
+    running: Running,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl AiortcPublisher {
+    /// Starts it, and waits until its media flows.
+    pub(crate) async fn start(url: &str, token: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join("target/venv/bin/python");
+        assert!(python.exists(), "{} is not installed: run `scripts/setup test`", python.display());
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/support/aiortc_whip.py")).args([url, token]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = Running::start(command, "python3");
+        let said = BufReader::new(running.child.stdout.take().expect("stdout is piped")).lines();
+        let mut publisher = Self { running, said };
+        assert_eq!(publisher.hear().await, "connected");
+        publisher
+    }
+
+    /// Lets it leave as the RFC says, and returns the status that its DELETE got.
+    pub(crate) async fn stop(&mut self) -> String {
+        drop(self.running.child.stdin.take());
+        self.hear().await
+    }
+
+    async fn hear(&mut self) -> String {
+        let line =
+            timeout(Duration::from_secs(30), self.said.next_line()).await.expect("aiortc says something in time");
+        line.expect("aiortc writes UTF-8").expect("aiortc goes on; its own words are above")
     }
 }
