@@ -10,8 +10,8 @@ const video = find("video");
 
 const RETRY_SECONDS = 3;
 const BEHIND_SECONDS = 15; // further behind than this, offer a way back to the live edge
-// A player that starts at the only segment of a playlist has to wait for each next one.
-const ENOUGH_SEGMENTS = 2;
+// A player that starts closer to the end of a playlist has to wait for its next segments (RFC 8216, section 6.3.3).
+const ENOUGH_SEGMENTS = 3;
 
 let hls = null;
 let attempt = 0;
