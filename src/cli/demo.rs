@@ -69,9 +69,12 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     let gateway = server.gateway().context("the demo's server runs bridges")?;
     let viewing = gateway.keep(BridgePlan::new(room_url.room(), outputs, hls, sdp)).await?;
     let mut participant = start_participant(&room_url, options.size)?;
+    // Waiting for a child closes its input, which would end this one: it is held until we end, however we end.
+    let alive = participant.stdin.take();
 
     let ended = tell(story, viewing.state().clone(), &mut participant, &stop).await;
     stop.cancel();
+    drop(alive);
     stop_participant(participant).await;
     server.closed().await;
     say_where(&recording, context.json);
