@@ -7,11 +7,11 @@ use std::str::FromStr;
 use url::{Host, Url, form_urlencoded};
 
 use super::CallPolicy;
-use super::gstreamer_wire::is_word;
-use super::mesh_wire::{MAX_NAME, valid_id, valid_room};
-use super::notify_talk::Role;
-use super::simple_voice_phase::OfferBy;
-use super::{gstreamer_url, gstrs_url, mesh_order, rmc_url};
+use super::gstreamer::wire::is_word;
+use super::mesh::wire::{MAX_NAME, valid_id, valid_room};
+use super::notify::talk::Role;
+use super::simple_voice::phase::OfferBy;
+use super::{gstreamer, gstrs, mesh, rmc};
 use crate::terms::ParticipantId;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
@@ -248,8 +248,8 @@ impl Scheme {
         }
         let more: &[&str] = match self {
             Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice | Self::Whep => &[],
-            Self::Rmc => &rmc_url::KEYS,
-            Self::Gstrs => &gstrs_url::KEYS,
+            Self::Rmc => &rmc::room_url::KEYS,
+            Self::Gstrs => &gstrs::room_url::KEYS,
         };
         OUR_KEYS.contains(&key) || more.contains(&key)
     }
@@ -260,7 +260,7 @@ impl Scheme {
         let mut shown = dial.clone();
         shown.set_query(None);
         match self {
-            Self::GStreamer => gstreamer_url::enter(text, dial, keys),
+            Self::GStreamer => gstreamer::room_url::enter(text, dial, keys),
             Self::Mesh => {
                 let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
                 let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
@@ -283,8 +283,8 @@ impl Scheme {
                 let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
                 Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
             }
-            Self::Rmc => rmc_url::enter(text, dial, keys),
-            Self::Gstrs => gstrs_url::enter(text, dial, keys),
+            Self::Rmc => rmc::room_url::enter(text, dial, keys),
+            Self::Gstrs => gstrs::room_url::enter(text, dial, keys),
             Self::Whep => {
                 let name = dial.path().rsplit('/').find(|segment| !segment.is_empty());
                 Ok((name.or(dial.host_str()).unwrap_or_default().to_owned(), shown))
@@ -298,14 +298,14 @@ impl Scheme {
             Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs | Self::Whep => {
                 valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
             }
-            Self::GStreamer => gstreamer_url::word("id", id, is_word).map(ParticipantId::new),
+            Self::GStreamer => gstreamer::room_url::word("id", id, is_word).map(ParticipantId::new),
         }
     }
 
     /// Whether `me` takes its own offer back when it crosses one of `peer` (W3C WebRTC, perfect negotiation).
     pub(crate) fn polite(self, me: &ParticipantId, peer: &ParticipantId) -> bool {
         match self {
-            Self::Mesh => mesh_order::polite(me, peer),
+            Self::Mesh => mesh::order::polite(me, peer),
             // The others ignore a colliding offer; where pages do otherwise, the codec has settled it before.
             Self::GStreamer | Self::Rmc | Self::Gstrs => true,
             // The codec keeps our offer and ignores theirs; with Simple Voice and WHEP no two can cross.

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::super::Shared;
-use super::super::voice_rooms::{Ask, Data, Reply};
+use super::super::voice::rooms::{Ask, Data, Reply};
 use super::text;
-use crate::signaling::mesh_wire::valid_id;
-use crate::signaling::simple_voice_wire::{Act, INVALID_STATE, ROOM_FULL, description};
+use crate::signaling::mesh::wire::valid_id;
+use crate::signaling::simple_voice::wire::{Act, INVALID_STATE, ROOM_FULL, description};
 use crate::terms::{IceServer, SessionDescription};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::super::simple_voice_wire::{Request, Response};
+use super::super::simple_voice::wire::{Request, Response};
 use super::super::{Command, Event, RoomUrl, SignalingError};
 use super::dial_error::install_crypto;
 use super::websocket::{hand_over, next_command, now};

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::super::whep_wire::{Request, Response};
+use super::super::whep::wire::{Request, Response};
 use super::super::{Command, Event, SignalingError};
 use super::dial_error::install_crypto;
 use super::websocket::{hand_over, next_command, now};
