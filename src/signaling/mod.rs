@@ -28,6 +28,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::transport::{http, websocket};
+
 pub use error::SignalingError;
 pub use event::{CallPolicy, Command, Event, JoinOptions, OfferRole};
 pub use mesh::order::polite;
@@ -71,7 +73,8 @@ impl Session {
 pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Session {
     let (events_in, events) = mpsc::channel(EVENTS);
     let (commands, commands_out) = mpsc::channel(COMMANDS);
-    let dial = transport::websocket::Dial::new(&url, options.origin.as_deref());
+    let origin = options.origin.as_deref();
+    let (dial, requests) = (websocket::Dial::new(&url, origin), http::Dial::new(&url, origin));
     let ids = |gateways: &'static str| -> IdSource {
         let prefix = options.id_prefix.unwrap_or(gateways);
         Box::new(move || prefix.to_owned() + &random_hex())
@@ -80,40 +83,39 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
         Scheme::Mesh => {
             let policy = url.call().or(options.call).unwrap_or_default();
             let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), policy, ids(GATEWAY_ID_PREFIX));
-            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+            tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::GStreamer => {
             let goal = gstreamer::room_url::Goal::of(&url);
             let codec = gstreamer::GStreamerClient::new(goal, url.id().cloned(), ids(gstreamer::wire::GATEWAY_PREFIX));
-            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+            tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::Notify => {
             // The URL was checked when it was read.
             let role = url.key("role").and_then(notify::talk::Role::parse).unwrap_or_default();
             let codec = notify::NotifyClient::new(role, Box::new(|| rand::rng().random::<f64>()));
-            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+            tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::SimpleVoice => {
-            let base = transport::http::Base::new(&url, options.origin.as_deref());
             let offer_by = url.key("offer").and_then(simple_voice::phase::OfferBy::parse).unwrap_or_default();
             let chance = Box::new(|| rand::rng().random::<f64>());
-            let codec = simple_voice::SimpleVoiceClient::new(url.room(), offer_by, chance);
-            tokio::spawn(transport::http::run(base, codec, events_in, commands_out, cancel))
+            let codec = simple_voice::SimpleVoiceClient::new(url.dial().clone(), url.room(), offer_by, chance);
+            tokio::spawn(http::run(requests, codec, events_in, commands_out, cancel))
         }
         Scheme::Rmc => {
             let manner = rmc::Manner { opens: url.key("open") != Some("no"), sends: options.sends };
             let new_id = move || rmc::user_id(options.id_prefix, &random_hex());
             let codec = rmc::RmcClient::new(&url, manner, Box::new(new_id));
-            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+            tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::Gstrs => {
             let codec = gstrs::GstrsClient::new(&url, options.sends);
-            tokio::spawn(transport::websocket::run(dial, codec, events_in, commands_out, cancel))
+            tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }
         Scheme::Whep => {
             let token = url.key("token").map(str::to_owned);
             let codec = whep::WhepClient::new(url.dial().clone(), url.to_string(), token);
-            tokio::spawn(transport::requests::run(codec, events_in, commands_out, cancel))
+            tokio::spawn(http::run(requests, codec, events_in, commands_out, cancel))
         }
     };
     Session { events, commands, driver }

@@ -243,8 +243,8 @@ impl Scheme {
     /// Whether a query key is ours in this protocol.
     fn takes(self, key: &str) -> bool {
         if self == Self::Whep {
-            // Those of a WHEP URL are the server's business, except the token.
-            return key == "token";
+            // Those of a WHEP URL are the server's business, except the token and what every protocol has.
+            return matches!(key, "token" | "origin" | "insecure");
         }
         let more: &[&str] = match self {
             Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice | Self::Whep => &[],
@@ -343,6 +343,7 @@ mod tests {
             ("simplevoice+http://h/sv/?room=r&offer=join", "http://h/sv/", "r", "simplevoice+http://h/sv/?room=r"),
             ("simplevoice+https://h?room=r", "https://h/", "r", "simplevoice+https://h/?room=r"),
             ("whep+https://h/a/cam?token=s&id=5", "https://h/a/cam?id=5", "cam", "whep+https://h/a/cam"),
+            ("whep+https://h/cam?insecure=1&origin=o&a", "https://h/cam?a", "cam", "whep+https://h/cam"),
             ("whep+http://h:8080/", "http://h:8080/", "h", "whep+http://h:8080/"),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (

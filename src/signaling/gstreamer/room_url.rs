@@ -63,11 +63,7 @@ pub(crate) fn enter(text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(Stri
 }
 
 /// Checks a word ourselves: the original takes what follows a space for something else.
-pub(crate) fn word<'a>(
-    what: &'static str,
-    value: &'a str,
-    good: fn(&str) -> bool,
-) -> Result<&'a str, RoomUrlError> {
+pub(crate) fn word<'a>(what: &'static str, value: &'a str, good: fn(&str) -> bool) -> Result<&'a str, RoomUrlError> {
     if good(value) { Ok(value) } else { Err(RoomUrlError::BadWord { what, value: value.to_owned() }) }
 }
 

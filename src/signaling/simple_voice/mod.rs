@@ -13,11 +13,13 @@ pub(crate) mod wire;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use url::Url;
+
 use self::gathering::Gathering;
 use self::phase::{OfferBy, Phase, Then};
 use self::replies::unexpected;
-use self::wire::{Act, Request, Response, Said};
-use super::transport::http::{HttpCodec, Output};
+use self::wire::{Act, Said};
+use super::transport::http::{HttpCodec, Output, Response};
 use super::{Command, Event, OfferRole, Random, SignalingError};
 use crate::terms::{ParticipantId, SdpType, SessionDescription};
 
@@ -44,6 +46,7 @@ const LEAVE: Duration = Duration::from_secs(2);
 
 /// A client of a room.
 pub(crate) struct SimpleVoiceClient {
+    base: Url,
     room: String,
     offer_by: OfferBy,
     random: Random,
@@ -63,8 +66,10 @@ pub(crate) struct SimpleVoiceClient {
 }
 
 impl SimpleVoiceClient {
-    pub(crate) fn new(room: &str, offer_by: OfferBy, random: Random) -> Self {
+    /// For a room under a base path.
+    pub(crate) fn new(base: Url, room: &str, offer_by: OfferBy, random: Random) -> Self {
         Self {
+            base,
             room: room.to_owned(),
             offer_by,
             random,
@@ -101,7 +106,7 @@ impl SimpleVoiceClient {
         if let Some(data) = data {
             form.push(("data", serde_json::to_string(&data).unwrap_or_default()));
         }
-        self.outputs.push_back(Output::Request(Request { act, form }));
+        self.outputs.push_back(Output::Request(act.request(&self.base, &form)));
     }
 
     /// 1, 2, 4, 8, 8 .. s, a fifth more or less.
@@ -277,11 +282,14 @@ impl SimpleVoiceClient {
 }
 
 impl HttpCodec for SimpleVoiceClient {
+    /// A redirected form would lose its parameters.
+    const REDIRECTS: usize = 0;
+
     fn start(&mut self, now: Instant) {
         self.begin(now);
     }
 
-    fn response(&mut self, reply: Result<Response, SignalingError>, now: Instant) {
+    fn replied(&mut self, reply: Result<Response, SignalingError>, now: Instant) {
         match (std::mem::replace(&mut self.phase, Phase::Over), reply) {
             (Phase::Leaving { then, .. }, _) => self.go_on(then, now),
             (Phase::Joining { leave_by: Some(_), .. }, reply) => self.sign_off(reply, now),

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use super::super::transport::http::Response;
 use super::super::{Event, OfferRole, SignalingError};
 use super::phase::{OfferBy, Phase, Then};
-use super::wire::{self, Response, Said};
+use super::wire::{self, Said};
 use super::{FULL, ME, POLL_PACE, SimpleVoiceClient};
 use crate::terms::{IceServer, ParticipantId, SdpType, SessionDescription};
 

@@ -1,6 +1,9 @@
 //! The Simple Voice client against literal requests and replies. The numbers are those of the vectors in the protocol's
 //! description.
 
+use reqwest::header::HeaderMap;
+use url::form_urlencoded;
+
 use super::*;
 use crate::terms::IceCandidate;
 
@@ -25,7 +28,10 @@ struct Bench {
 
 impl Bench {
     fn new(offer_by: OfferBy) -> Self {
-        Self { client: SimpleVoiceClient::new("r1", offer_by, Box::new(|| 0.5)), now: Instant::now() }
+        Self {
+            client: SimpleVoiceClient::new("http://h/sv".parse().unwrap(), "r1", offer_by, Box::new(|| 0.5)),
+            now: Instant::now(),
+        }
     }
 
     /// A client whose request to join, with an offer, is on its way.
@@ -50,13 +56,14 @@ impl Bench {
     }
 
     fn reply(&mut self, status: u16, body: &str) -> Vec<String> {
-        self.client.response(Ok(Response { status, body: body.to_owned() }), self.now);
+        let url = "http://h/sv".parse().unwrap();
+        self.client.replied(Ok(Response { status, url, headers: HeaderMap::new(), body: body.to_owned() }), self.now);
         self.said()
     }
 
     fn fail(&mut self) -> Vec<String> {
         let error = SignalingError::Unreachable { host: "h".into(), reason: "refused".into() };
-        self.client.response(Err(error), self.now);
+        self.client.replied(Err(error), self.now);
         self.said()
     }
 
@@ -98,14 +105,15 @@ impl Bench {
 
 fn short(output: Output) -> String {
     match output {
-        Output::Request(Request { act, form }) => {
+        Output::Request(request) => {
             // The order of JSON keys is not fixed.
             let sorted = |value: &str| match serde_json::from_str::<SessionDescription>(value) {
                 Ok(read) => serde_json::to_string(&read).unwrap(),
                 Err(_) => value.to_owned(),
             };
-            let form: Vec<_> = form.iter().map(|(key, value)| format!(" {key}={}", sorted(value))).collect();
-            format!("{}{}", act.path(), form.concat())
+            let form = form_urlencoded::parse(request.body.as_bytes());
+            let form: Vec<_> = form.map(|(key, value)| format!(" {key}={}", sorted(&value))).collect();
+            format!("{}{}", request.url.as_str().strip_prefix("http://h/sv/").unwrap(), form.concat())
         }
         Output::Event(Event::Joined { ice_servers, .. }) => format!("joined, {} ICE server(s)", ice_servers.len()),
         Output::Event(Event::PeerJoined { peer, offer }) => format!("{peer} is here, {offer:?}"),

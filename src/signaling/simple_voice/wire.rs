@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use url::{Url, form_urlencoded};
 
 use super::super::ice_servers;
+use super::super::transport::http::{Request, Response};
 use crate::terms::{IceServer, SdpType, SessionDescription};
 
 /// What a client asks for.
@@ -20,6 +24,18 @@ pub(crate) enum Act {
 }
 
 impl Act {
+    /// The request for it under a base path, with the parameters of a form.
+    pub(super) fn request(self, base: &Url, form: &[(&str, String)]) -> Request {
+        let mut url = base.clone();
+        // Cannot fail: a URL with a host has segments.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(self.path());
+        }
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))];
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        Request { method: Method::POST, url, headers: headers.into_iter().collect(), body, patience: self.patience() }
+    }
+
     /// Its name under the base path.
     pub(crate) fn path(self) -> &'static str {
         match self {
@@ -32,27 +48,13 @@ impl Act {
     }
 
     /// How long a client waits for the reply. The server may hold two of them for 10 s.
-    pub(crate) fn patience(self) -> Duration {
+    fn patience(self) -> Duration {
         match self {
             Self::Join | Self::GetAnswer => Duration::from_secs(30),
             Self::Offer | Self::Answer => Duration::from_secs(10),
             Self::Leave => Duration::from_secs(2),
         }
     }
-}
-
-/// A request as it goes out: parameters of a form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) act: Act,
-    pub(crate) form: Vec<(&'static str, String)>,
-}
-
-/// A reply as it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) body: String,
 }
 
 /// Why a server refuses, as it spells it.
@@ -70,7 +72,7 @@ pub(crate) struct Refusal {
 
 /// What a reply says.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Said {
+pub(super) enum Said {
     /// We have an id; with a description we are the second in the room.
     Joined { id: String, ice_servers: Vec<IceServer>, data: Option<SessionDescription> },
     /// A description.
@@ -85,12 +87,12 @@ pub(crate) enum Said {
 
 impl Response {
     /// Whether the status promises success.
-    pub(crate) fn is_success(&self) -> bool {
+    pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// Reads the body. Keys count without regard to case, unknown ones not at all.
-    pub(crate) fn said(&self) -> Said {
+    pub(super) fn said(&self) -> Said {
         let Ok(object) = serde_json::from_str::<Map<String, Value>>(&self.body) else { return Said::Unknown };
         let get = |key: &str| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
         let text = |key: &str| get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -121,7 +123,7 @@ pub(crate) fn description(data: &Value) -> Option<SessionDescription> {
 }
 
 /// The offer of a join's reply. The original's description labels it an answer; it is one when its DTLS role is still open.
-pub(crate) fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
+pub(super) fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
     let open = description.sdp.lines().any(|line| line.trim_end() == "a=setup:actpass");
     if description.kind == SdpType::Answer && open {
         description.kind = SdpType::Offer;
@@ -131,10 +133,13 @@ pub(crate) fn as_offer(mut description: SessionDescription) -> Option<SessionDes
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderMap;
+
     use super::*;
 
     fn said(body: &str) -> Said {
-        Response { status: 200, body: body.to_owned() }.said()
+        let url = "http://h/sv/join".parse().unwrap();
+        Response { status: 200, url, headers: HeaderMap::new(), body: body.to_owned() }.said()
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! stream that is not live is asked for again; what a person must mend ends the session. Servers that answer with an offer
 //! of their own are not supported.
 
-pub(crate) mod wire;
+mod wire;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 
-use self::wire::{Request, Response, SDP};
+use self::wire::SDP;
 use super::sdpfrag::SdpFragment;
-use super::transport::requests::{Output, RequestCodec, host};
+use super::transport::http::{HttpCodec, Output, Request, Response, host};
 use super::{Command, Event, OfferRole, SignalingError, sdp_candidates};
 use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
 
@@ -292,7 +292,9 @@ impl WhepClient {
     }
 }
 
-impl RequestCodec for WhepClient {
+impl HttpCodec for WhepClient {
+    const REDIRECTS: usize = 5;
+
     fn start(&mut self, _now: Instant) {
         // Tells whether there is a server at all, and perhaps its ICE servers.
         let request = self.request(Method::OPTIONS, &self.endpoint);

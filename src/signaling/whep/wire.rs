@@ -8,52 +8,36 @@ use reqwest::header::{
 use reqwest::{Method, Url};
 
 use super::super::sdpfrag;
+use super::super::transport::http::{Request, Response};
 use crate::terms::IceServer;
 
 /// The media type of offers and answers.
-pub(crate) const SDP: &str = "application/sdp";
+pub(super) const SDP: &str = "application/sdp";
+/// How long a reply may take: a server may look for media before it answers an offer.
+const REPLY: Duration = Duration::from_secs(30);
 /// A server that names a longer pause is not believed.
 const LONGEST_PAUSE: u64 = 60;
 
-/// An HTTP request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-}
-
-/// The answer to one.
-#[derive(Clone, Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    /// Where it came from in the end, after redirects.
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-}
-
 impl Request {
     /// A request with the bearer token, which is never shown.
-    pub(crate) fn new(method: Method, url: &Url, token: Option<&str>) -> Self {
+    pub(super) fn new(method: Method, url: &Url, token: Option<&str>) -> Self {
         let mut headers = HeaderMap::new();
         if let Some(Ok(mut bearer)) = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))) {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Self { method, url: url.clone(), headers, body: String::new() }
+        Self { method, url: url.clone(), headers, body: String::new(), patience: REPLY }
     }
 
     /// With an offer.
-    pub(crate) fn offer(mut self, sdp: String) -> Self {
+    pub(super) fn offer(mut self, sdp: String) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
         self.body = sdp;
         self
     }
 
     /// With a fragment, for the ICE session of a tag as it came, or `*`.
-    pub(crate) fn fragment(mut self, fragment: String, tag: &HeaderValue) -> Self {
+    pub(super) fn fragment(mut self, fragment: String, tag: &HeaderValue) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(sdpfrag::CONTENT_TYPE));
         self.headers.insert(IF_MATCH, tag.clone());
         self.body = fragment;
@@ -63,35 +47,35 @@ impl Request {
 
 impl Response {
     /// The media type without its parameters.
-    pub(crate) fn content_type(&self) -> &str {
+    pub(super) fn content_type(&self) -> &str {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim()
     }
 
     /// The session's URL.
-    pub(crate) fn session(&self) -> Option<Url> {
+    pub(super) fn session(&self) -> Option<Url> {
         let location = self.headers.get(LOCATION)?.to_str().ok()?;
         self.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     }
 
-    pub(crate) fn tag(&self) -> Option<HeaderValue> {
+    pub(super) fn tag(&self) -> Option<HeaderValue> {
         self.headers.get(ETAG).cloned()
     }
 
     /// `Retry-After` in seconds.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds.min(LONGEST_PAUSE)))
     }
 
     /// The ICE servers of the `Link` headers (RFC 9725, section 4.6).
-    pub(crate) fn ice_servers(&self) -> Vec<IceServer> {
+    pub(super) fn ice_servers(&self) -> Vec<IceServer> {
         let lines = self.headers.get_all(LINK).iter().filter_map(|line| line.to_str().ok());
         lines.flat_map(split_links).filter_map(ice_server).collect()
     }
 
     /// The server's words, if they are short enough to be some.
-    pub(crate) fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let line = self.body.lines().next().unwrap_or_default().trim();
         let words: String = line.chars().filter(|character| !character.is_control()).take(200).collect();
         if words.is_empty() { format!("HTTP {}", self.status) } else { words }
