@@ -13,6 +13,8 @@ mod event;
 pub(crate) mod gstreamer;
 pub(crate) mod gstrs;
 pub(crate) mod ice_servers;
+pub(crate) mod json;
+pub(crate) mod limits;
 pub(crate) mod mesh;
 pub(crate) mod notify;
 mod rmc;

@@ -8,7 +8,7 @@ use url::{Host, Url, form_urlencoded};
 
 use super::CallPolicy;
 use super::gstreamer::wire::is_word;
-use super::mesh::wire::{MAX_NAME, valid_id, valid_room};
+use super::limits::{MAX_NAME, valid_id, valid_room};
 use super::notify::talk::Role;
 use super::simple_voice::phase::OfferBy;
 use super::{gstreamer, gstrs, mesh, rmc};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::config::Limits;
 use crate::signaling::gstreamer::wire::{Fault, FromServer, ToServer, is_room, is_word};
-use crate::signaling::mesh::wire::MAX_NAME;
+use crate::signaling::limits::MAX_NAME;
 
 /// All peers of the server.
 #[derive(Debug)]

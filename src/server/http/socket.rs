@@ -12,7 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::super::notify::calls::NoPlace;
 use super::super::{Shared, gstreamer, gstrs, mesh, notify};
 use super::text;
-use crate::signaling::mesh::wire::{valid_id, valid_room};
+use crate::signaling::limits::{valid_id, valid_room};
 
 /// `/ws`: mesh rooms.
 pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Response {

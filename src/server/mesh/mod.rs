@@ -21,7 +21,8 @@ use self::rooms::{Rooms, Seat};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
 use super::pace::Pace;
-use crate::signaling::mesh::wire::{Kind, Message, valid_id, valid_room};
+use crate::signaling::limits::{valid_id, valid_room};
+use crate::signaling::mesh::wire::{Kind, Message};
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, closing: CancellationToken) {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::mesh::wire as mesh_wire;
+use super::super::json;
 use crate::terms::{IceCandidate, SdpType, SessionDescription};
 
 /// Asks the other side of a session to offer.
@@ -33,10 +33,7 @@ impl Payload {
         if text.trim() == OFFER_REQUEST {
             return Some(Self::OfferRequest);
         }
-        if mesh_wire::depth(text) > mesh_wire::MAX_DEPTH {
-            return None;
-        }
-        let mut json: Value = serde_json::from_str(text).ok()?;
+        let mut json: Value = json::read(text).ok()?;
         if let Some(sdp) = json.get_mut("sdp") {
             let description: SessionDescription = serde_json::from_value(sdp.take()).ok()?;
             let known = matches!(description.kind, SdpType::Offer | SdpType::Answer) && !description.sdp.is_empty();

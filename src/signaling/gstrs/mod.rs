@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::sessions::Sessions;
 use self::wire::{FromClient, FromServer, PeerMessage, PeerStatus, Role};
 use super::codec::{ClientCodec, Next, Output};
-use super::mesh::wire::is_name;
+use super::limits::is_name;
 use super::{Command, Event, RoomUrl, SignalingError};
 use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
 

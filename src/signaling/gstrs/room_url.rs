@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::super::RoomUrlError;
-use super::super::mesh::wire::valid_room;
+use super::super::limits::valid_room;
 use super::super::room_url::Keys;
 
 /// The query keys that are ours in this protocol only.

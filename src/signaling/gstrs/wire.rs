@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::mesh::wire::{MAX_DEPTH, depth};
+use super::super::json::{self, JsonError};
 use crate::terms::{IceCandidate, SessionDescription};
 
 /// What the server says.
@@ -125,21 +125,9 @@ pub(crate) fn name(meta: Option<&Value>) -> Option<&str> {
     meta?.get("name")?.as_str()
 }
 
-/// Why a text is no message.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WireError {
-    #[error("nested deeper than {MAX_DEPTH}")]
-    TooDeep,
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-}
-
 /// Reads a message of either side.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, WireError> {
-    if depth(text) > MAX_DEPTH {
-        return Err(WireError::TooDeep);
-    }
-    Ok(serde_json::from_str(text)?)
+pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
+    json::read(text)
 }
 
 /// Writes a message of either side.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::super::limits::is_name;
 use super::super::{CallPolicy, Event, OfferRole, is_gateway, sdp_candidates};
-use super::wire::is_name;
 use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
 
 /// How long an offer waits for its answer.

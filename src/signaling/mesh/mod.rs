@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use self::members::Members;
 use self::outgoing::Outgoing;
-use self::wire::{Kind, Message, Payload, is_name};
+use self::wire::{Kind, Message, Payload};
 use super::codec::{ClientCodec, Next, Output};
+use super::limits::is_name;
 use super::{CallPolicy, Command, Event, IdSource, SignalingError};
 use crate::terms::{IceCandidate, ParticipantId};
 

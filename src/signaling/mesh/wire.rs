@@ -5,26 +5,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::json::{self, JsonError};
 use crate::terms::{IceCandidate, ParticipantId, SessionDescription};
 
 /// What the ids of gateways begin with. They sort after the ids of pages, so gateways are the polite side.
 pub const GATEWAY_ID_PREFIX: &str = "zzz-gw-";
-/// The longest id and room name in bytes.
-pub(crate) const MAX_NAME: usize = 64;
-/// The largest message in bytes.
-pub(crate) const MAX_MESSAGE: usize = 1024 * 1024;
-/// How deep a message may be nested: an offer needs two levels.
-pub(crate) const MAX_DEPTH: usize = 32;
-
 /// Whether an id is that of a gateway, which calls everybody by itself and has nothing to show.
 pub fn is_gateway(id: &ParticipantId) -> bool {
     id.as_str().starts_with(GATEWAY_ID_PREFIX)
-}
-
-/// Whether a server may call somebody so. Ours takes fewer characters; others decide themselves, but nobody gets control
-/// characters into logs, terminals and the names of pipelines.
-pub(crate) fn is_name(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MAX_NAME && !id.contains(char::is_control)
 }
 
 /// One message of either direction.
@@ -105,31 +93,13 @@ impl<T> Payload<T> {
     }
 }
 
-/// Why a text is not a message.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WireError {
-    #[error("nested deeper than {MAX_DEPTH}")]
-    TooDeep,
-    // serde would also read a struct from a list.
-    #[error("not a JSON object")]
-    NotAnObject,
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-}
-
 impl Message {
     pub(crate) fn new(kind: Kind) -> Self {
         Self { kind, ..Self::default() }
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, WireError> {
-        if depth(text) > MAX_DEPTH {
-            return Err(WireError::TooDeep);
-        }
-        if !text.trim_start().starts_with('{') {
-            return Err(WireError::NotAnObject);
-        }
-        Ok(serde_json::from_str(text)?)
+    pub(crate) fn parse(text: &str) -> Result<Self, JsonError> {
+        json::read_object(text)
     }
 
     /// The message as JSON; the original ends each with a newline.
@@ -137,38 +107,6 @@ impl Message {
         // Strings and numbers only: there is nothing in a message that JSON cannot say.
         serde_json::to_string(self).unwrap_or_default()
     }
-}
-
-/// How deep a JSON text is nested; of a text that is not JSON, at least as deep as a parser would get.
-pub(crate) fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// Reads an id: trimmed, 1 to 64 bytes of `[A-Za-z0-9_-]`.
-pub(crate) fn valid_id(id: &str) -> Option<&str> {
-    let id = id.trim();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    ((1..=MAX_NAME).contains(&id.len()) && id.bytes().all(allowed)).then_some(id)
-}
-
-/// Reads a room's name: trimmed, 1 to 64 bytes, no control characters.
-pub(crate) fn valid_room(room: &str) -> Option<&str> {
-    let room = room.trim();
-    ((1..=MAX_NAME).contains(&room.len()) && !room.chars().any(char::is_control)).then_some(room)
 }
 
 #[cfg(test)]
@@ -211,24 +149,6 @@ mod tests {
             (deep.as_str(), false),
         ] {
             assert_eq!(Message::parse(text).is_ok(), readable, "{}", &text[..text.len().min(80)]);
-        }
-    }
-
-    #[test]
-    fn names_are_trimmed_and_checked() {
-        let long = "x".repeat(65);
-        for (name, id, room) in [
-            (" a ", Some("a"), Some("a")),
-            ("a b", None, Some("a b")),
-            ("", None, None),
-            ("  ", None, None),
-            ("a\tb", None, None),
-            ("../x", None, Some("../x")),
-            (&long, None, None),
-            (&long[1..], Some(&long[1..]), Some(&long[1..])),
-            ("é", None, Some("é")),
-        ] {
-            assert_eq!((valid_id(name), valid_room(name)), (id, room), "{name:?}");
         }
     }
 }

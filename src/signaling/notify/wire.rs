@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::super::ice_servers;
+use super::super::{ice_servers, json};
 use crate::terms::{IceCandidate, IceServer, SessionDescription};
 
 /// The only thing that can be asked for.
@@ -50,7 +50,7 @@ const NOTHING: Outgoing<'static> =
 impl Message {
     /// Reads a text; `None` is what both sides ignore.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut object: Map<String, Value> = serde_json::from_str(text).ok()?;
+        let mut object: Map<String, Value> = json::read(text).ok()?;
         let msg_id = object.remove("msg_id");
         let word = |key: &str| object.get(key).and_then(Value::as_str);
         match (word("method"), word("code")) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::super::mesh::wire::is_name;
+use super::super::limits::is_name;
 use super::super::{Event, OfferRole, polite, sdp_candidates};
 use crate::terms::{IceCandidate, ParticipantId, SdpType, SessionDescription};
 

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::super::RoomUrlError;
-use super::super::mesh::wire::valid_room;
+use super::super::limits::valid_room;
 use super::super::room_url::Keys;
 
 /// The query keys that are ours in this protocol only.

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::mesh::wire::{MAX_DEPTH, depth};
+use super::super::json::read;
 
 /// Joins the root namespace.
 pub(crate) const CONNECT: &str = "40";
@@ -76,15 +76,12 @@ fn message(text: &str) -> Packet<'_> {
 }
 
 fn list(data: &str) -> Option<Vec<Value>> {
-    if depth(data) > MAX_DEPTH {
-        return None;
-    }
-    serde_json::from_str(data).ok()
+    read(data).ok()
 }
 
 /// The words of a refused namespace: `{"message":"..."}`, or a bare string.
 fn refusal(data: &str) -> String {
-    let said: Value = serde_json::from_str(data).unwrap_or_default();
+    let said: Value = read(data).unwrap_or_default();
     let words = said.get("message").and_then(Value::as_str).or(said.as_str()).unwrap_or("no reason given");
     words.chars().filter(|c| !c.is_control()).take(200).collect()
 }

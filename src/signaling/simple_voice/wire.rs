@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
-use super::super::ice_servers;
 use super::super::transport::http::{Request, Response};
+use super::super::{ice_servers, json};
 use crate::terms::{IceServer, SdpType, SessionDescription};
 
 /// What a client asks for.
@@ -93,7 +93,7 @@ impl Response {
 
     /// Reads the body. Keys count without regard to case, unknown ones not at all.
     pub(super) fn said(&self) -> Said {
-        let Ok(object) = serde_json::from_str::<Map<String, Value>>(&self.body) else { return Said::Unknown };
+        let Ok(object) = json::read::<Map<String, Value>>(&self.body) else { return Said::Unknown };
         let get = |key: &str| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
         let text = |key: &str| get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let (Some(kind), Some(message)) = (text("type"), text("msg")) {
@@ -117,7 +117,7 @@ impl Response {
 /// A description as an object, or as the JSON text of one.
 pub(crate) fn description(data: &Value) -> Option<SessionDescription> {
     match data {
-        Value::String(text) => serde_json::from_str(text).ok(),
+        Value::String(text) => json::read(text).ok(),
         object => serde_json::from_value(object.clone()).ok(),
     }
 }

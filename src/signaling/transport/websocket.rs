@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_c
 use tokio_util::sync::CancellationToken;
 
 use super::super::codec::{ClientCodec, Next, Output};
-use super::super::mesh::wire::MAX_MESSAGE;
+use super::super::limits::MAX_MESSAGE;
 use super::super::{Command, Event, SignalingError};
 use super::dial_error::dial_error;
 use super::status_line::FirstLine;
