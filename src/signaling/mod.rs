@@ -83,7 +83,7 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
     };
     let driver = match url.scheme() {
         Scheme::Mesh => {
-            let policy = url.call().or(options.call).unwrap_or_default();
+            let policy = mesh::room_url::policy(&url).or(options.call).unwrap_or_default();
             let codec = mesh::MeshClient::new(url.room(), url.id().cloned(), policy, ids(GATEWAY_ID_PREFIX));
             tokio::spawn(websocket::run(dial, codec, events_in, commands_out, cancel))
         }

@@ -32,7 +32,7 @@ impl Goal {
 pub(crate) fn enter(text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
     let mut shown = dial.clone();
     shown.set_query(None);
-    let malformed = |reason: &str| RoomUrlError::Malformed { url: text.to_owned(), reason: reason.to_owned() };
+    let malformed = |reason: &str| RoomUrlError::malformed(text, reason);
     if keys.contains_key("call") && keys.contains_key("room") {
         return Err(malformed("call= calls somebody and room= joins a room: use one of them"));
     }

@@ -4,9 +4,8 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::super::RoomUrlError;
 use super::super::limits::valid_room;
-use super::super::room_url::Keys;
+use super::super::room_url::{Keys, RoomUrlError};
 
 /// The query keys that are ours in this protocol only.
 pub(crate) const KEYS: [&str; 1] = ["producer"];
@@ -14,7 +13,7 @@ pub(crate) const KEYS: [&str; 1] = ["producer"];
 /// Finds the room's name and the place as it is shown; the URL is dialed as it is.
 pub(crate) fn enter(text: &str, dial: &Url, keys: &Keys) -> Result<(String, Url), RoomUrlError> {
     if keys.contains_key("room") {
-        return Err(RoomUrlError::NoRooms(text.to_owned()));
+        return Err(RoomUrlError::no_rooms(text));
     }
     let last = dial.path().trim_matches('/').rsplit('/').next().filter(|segment| !segment.is_empty());
     let name = last.map(|last| percent_decode_str(last).decode_utf8_lossy());

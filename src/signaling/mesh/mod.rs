@@ -6,6 +6,7 @@
 mod members;
 pub(super) mod order;
 mod outgoing;
+pub(super) mod room_url;
 pub(crate) mod wire;
 
 use std::collections::VecDeque;

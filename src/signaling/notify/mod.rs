@@ -5,6 +5,7 @@
 //! lost in another way says nothing about the other side, whose media may go on: it keeps its seat under its old name until
 //! somebody talks on the next connection, or until its media connection ends.
 
+pub(super) mod room_url;
 pub(super) mod talk;
 pub(crate) mod wire;
 

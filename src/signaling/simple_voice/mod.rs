@@ -8,6 +8,7 @@
 mod gathering;
 pub(super) mod phase;
 mod replies;
+pub(super) mod room_url;
 pub(crate) mod wire;
 
 use std::collections::VecDeque;

@@ -5,6 +5,7 @@
 //! stream that is not live is asked for again; what a person must mend ends the session. Servers that answer with an offer
 //! of their own are not supported.
 
+pub(super) mod room_url;
 mod wire;
 
 use std::collections::VecDeque;

@@ -1,4 +1,9 @@
 //! Room URLs: `SCHEME+TRANSPORT://HOST/PATH?OUR_KEYS`, where the scheme is the signaling protocol.
+//!
+//! Here is what all have in common, and the table of schemes. Where a protocol finds its room, and what it calls a bad URL, is in
+//! the `room_url` of its directory.
+
+mod error;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,13 +11,13 @@ use std::str::FromStr;
 
 use url::{Host, Url, form_urlencoded};
 
-use super::CallPolicy;
+use self::error::without_secrets;
 use super::gstreamer::wire::is_word;
-use super::limits::{MAX_NAME, valid_id, valid_room};
-use super::notify::talk::Role;
-use super::simple_voice::phase::OfferBy;
-use super::{gstreamer, gstrs, mesh, rmc};
+use super::limits::valid_id;
+use super::{gstreamer, gstrs, mesh, notify, rmc, simple_voice, whep};
 use crate::terms::ParticipantId;
+
+pub use error::RoomUrlError;
 
 /// The query keys that are ours, of whatever protocol: servers never see them.
 const OUR_KEYS: [&str; 9] = ["room", "id", "call", "role", "offer", "origin", "open", "user", "insecure"];
@@ -66,81 +71,12 @@ pub struct RoomUrl {
     /// The place as people write it, without the prefix: without the keys of others, they may be secrets.
     shown: Url,
     id: Option<ParticipantId>,
-    call: Option<CallPolicy>,
     /// Our own keys, as they were given.
     keys: Keys,
 }
 
 /// The query keys that are ours.
 pub(crate) type Keys = BTreeMap<String, String>;
-
-/// Why a text is not a room's URL.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoomUrlError {
-    /// No `scheme://`.
-    #[error("\"{0}\" is not a room URL; write it like {EXAMPLE}")]
-    NotAUrl(String),
-    /// A protocol that is not spoken here.
-    #[error("unknown room protocol \"{0}\"; known are {known}, for example {EXAMPLE}", known = known_schemes())]
-    UnknownScheme(String),
-    /// Host, port or path are malformed.
-    #[error("bad room URL \"{url}\": {reason}; write it like {EXAMPLE}")]
-    Malformed {
-        /// The URL.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// No `room=`.
-    #[error("the room URL \"{0}\" names no room; add ?room=NAME")]
-    MissingRoom(String),
-    /// An impossible room name.
-    #[error("bad room name {0:?}; it takes 1 to {MAX_NAME} bytes without control characters")]
-    BadRoom(String),
-    /// An impossible id.
-    #[error("bad id {0:?}; it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
-    BadId(String),
-    /// Something that must be one word, in a protocol of words.
-    #[error(
-        "bad {what} {value:?}; it is one word of at most 255 bytes without white space, and no room is called session"
-    )]
-    BadWord {
-        /// Which part of the URL.
-        what: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// An unknown value of `insecure=`.
-    #[error("bad insecure={0:?}; insecure=1 accepts any certificate of this room's server, which TLS alone has")]
-    BadInsecure(String),
-    /// A room where there are none.
-    #[error(
-        "\"{0}\" asks for a room, but this protocol has none: a server is one; producer=NAME picks one of its producers"
-    )]
-    NoRooms(String),
-    /// An unknown value of `open=`.
-    #[error("bad open={0:?}; it is no (wait until somebody opens the room) or yes (open it)")]
-    BadOpen(String),
-    /// An unknown value of `call=`.
-    #[error("bad call={0:?}; it is all (call everybody) or none (only answer)")]
-    BadCall(String),
-    /// A notify URL without an id in its path.
-    #[error("the room URL \"{0}\" names no call; write it like notify+ws://127.0.0.1:8080/call/1234")]
-    MissingCall(String),
-    /// An unknown value of `role=`.
-    #[error("bad role={0:?}; it is auto (offer when no offer waits), caller (offer) or callee (wait for an offer)")]
-    BadRole(String),
-    /// A room name that Simple Voice servers may not take.
-    #[error("bad room name {0:?}; in this protocol it takes 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -")]
-    BadVoiceRoom(String),
-    /// An unknown value of `offer=`.
-    #[error("bad offer={0:?}; it is join (sent with the join), upload (sent after it) or auto (whichever works)")]
-    BadOffer(String),
-}
-
-fn known_schemes() -> String {
-    SCHEMES.iter().map(|(prefix, ..)| format!("{prefix}://")).collect::<Vec<_>>().join(", ")
-}
 
 impl RoomUrl {
     /// The protocol.
@@ -168,10 +104,6 @@ impl RoomUrl {
         }
     }
 
-    pub(crate) fn call(&self) -> Option<CallPolicy> {
-        self.call
-    }
-
     /// One of our own query keys.
     pub(crate) fn key(&self, name: &str) -> Option<&str> {
         self.keys.get(name).map(String::as_str)
@@ -193,12 +125,12 @@ impl FromStr for RoomUrl {
 
     fn from_str(text: &str) -> Result<Self, RoomUrlError> {
         let text = text.trim();
-        let (prefix, rest) = text.split_once("://").ok_or_else(|| RoomUrlError::NotAUrl(text.to_owned()))?;
+        let (prefix, rest) = text.split_once("://").ok_or_else(|| RoomUrlError::NotAUrl(without_secrets(text)))?;
         let &(prefix, transport, scheme) = SCHEMES
             .iter()
             .find(|(known, ..)| known.eq_ignore_ascii_case(prefix))
-            .ok_or_else(|| RoomUrlError::UnknownScheme(prefix.to_owned()))?;
-        let malformed = |reason: &str| RoomUrlError::Malformed { url: text.to_owned(), reason: reason.to_owned() };
+            .ok_or_else(|| RoomUrlError::UnknownScheme(without_secrets(prefix)))?;
+        let malformed = |reason: &str| RoomUrlError::malformed(text, reason);
         let mut dial = Url::parse(&format!("{transport}://{rest}")).map_err(|error| malformed(&error.to_string()))?;
         if dial.port() == Some(0) {
             return Err(malformed("port 0 cannot be dialed"));
@@ -224,13 +156,7 @@ impl FromStr for RoomUrl {
         }
         let (room, shown) = scheme.enter(text, &mut dial, &mut keys)?;
         let id = keys.get("id").map(|id| scheme.id(id)).transpose()?;
-        let call = match keys.get("call").map(String::as_str).filter(|_| scheme == Scheme::Mesh) {
-            None => None,
-            Some("all") => Some(CallPolicy::All),
-            Some("none") => Some(CallPolicy::None),
-            Some(other) => return Err(RoomUrlError::BadCall(other.to_owned())),
-        };
-        Ok(Self { scheme, prefix, dial, room, shown, id, call, keys })
+        Ok(Self { scheme, prefix, dial, room, shown, id, keys })
     }
 }
 
@@ -242,53 +168,26 @@ impl Scheme {
 
     /// Whether a query key is ours in this protocol.
     fn takes(self, key: &str) -> bool {
-        if self == Self::Whep {
-            // Those of a WHEP URL are the server's business, except the token and what every protocol has.
-            return matches!(key, "token" | "origin" | "insecure");
+        let common = OUR_KEYS.contains(&key);
+        match self {
+            Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice => common,
+            Self::Rmc => common || rmc::room_url::KEYS.contains(&key),
+            Self::Gstrs => common || gstrs::room_url::KEYS.contains(&key),
+            Self::Whep => whep::room_url::KEYS.contains(&key),
         }
-        let more: &[&str] = match self {
-            Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice | Self::Whep => &[],
-            Self::Rmc => &rmc::room_url::KEYS,
-            Self::Gstrs => &gstrs::room_url::KEYS,
-        };
-        OUR_KEYS.contains(&key) || more.contains(&key)
     }
 
     /// Finds the room in a URL whose query has lost our keys, and takes from the URL what is not dialed. Returns the
     /// room's name and the place as it is shown.
     fn enter(self, text: &str, dial: &mut Url, keys: &mut Keys) -> Result<(String, Url), RoomUrlError> {
-        let mut shown = dial.clone();
-        shown.set_query(None);
         match self {
+            Self::Mesh => mesh::room_url::enter(text, dial, keys),
             Self::GStreamer => gstreamer::room_url::enter(text, dial, keys),
-            Self::Mesh => {
-                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
-                let room = valid_room(room).ok_or_else(|| RoomUrlError::BadRoom(room.to_owned()))?.to_owned();
-                shown.query_pairs_mut().append_pair("room", &room);
-                Ok((room, shown))
-            }
-            Self::SimpleVoice => {
-                if let Some(offer) = keys.get("offer").filter(|offer| OfferBy::parse(offer).is_none()) {
-                    return Err(RoomUrlError::BadOffer(offer.to_owned()));
-                }
-                let room = keys.get("room").ok_or_else(|| RoomUrlError::MissingRoom(text.to_owned()))?;
-                let room = valid_id(room).ok_or_else(|| RoomUrlError::BadVoiceRoom(room.to_owned()))?.to_owned();
-                shown.query_pairs_mut().append_pair("room", &room);
-                Ok((room, shown))
-            }
-            Self::Notify => {
-                if let Some(role) = keys.get("role").filter(|role| Role::parse(role).is_none()) {
-                    return Err(RoomUrlError::BadRole(role.to_owned()));
-                }
-                let id = dial.path().rsplit('/').next().filter(|id| !id.is_empty());
-                Ok((id.ok_or_else(|| RoomUrlError::MissingCall(text.to_owned()))?.to_owned(), shown))
-            }
+            Self::Notify => notify::room_url::enter(text, dial, keys),
+            Self::SimpleVoice => simple_voice::room_url::enter(text, dial, keys),
             Self::Rmc => rmc::room_url::enter(text, dial, keys),
             Self::Gstrs => gstrs::room_url::enter(text, dial, keys),
-            Self::Whep => {
-                let name = dial.path().rsplit('/').find(|segment| !segment.is_empty());
-                Ok((name.or(dial.host_str()).unwrap_or_default().to_owned(), shown))
-            }
+            Self::Whep => Ok(whep::room_url::enter(dial)),
         }
     }
 
@@ -407,6 +306,32 @@ mod tests {
         ] {
             let error = text.parse::<RoomUrl>().unwrap_err().to_string();
             assert!(error.contains(fault), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_does_not_show_its_secrets() {
+        for text in [
+            "h/cam?token=s3cret",
+            "whep+https:/h/cam?token=s3cret",
+            "foo+ws://h/r?token=s3cret",
+            "foo?token=s3cret://h/r",
+            "whep+https://h:99999/cam?token=s3cret",
+            "whep+https://u:s3cret@h/cam",
+            "whep+https://u:s3cret@h:99999/cam#s3cret",
+            "whep+https://u:p/s3cret@h/cam",
+            "whep+https://u:p?s3cret@h/cam",
+            "whep+https://h/cam?insecure=2&token=s3cret",
+            "mesh+ws://h/ws?token=s3cret",
+            "mesh+ws://h/ws?token=a@s3cret",
+            "gst+ws://h/?token=s3cret",
+            "gstrs+ws://h/?room=a&token=s3cret",
+            "notify+ws://h/?token=s3cret",
+            "rmc+http://h/?password=s3cret",
+            "simplevoice+http://h/sv?token=s3cret",
+        ] {
+            let error = text.parse::<RoomUrl>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
         }
     }
 
