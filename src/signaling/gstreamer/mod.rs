@@ -1,11 +1,12 @@
 //! The client side of GStreamer's text protocol: a pure state machine that a transport drives.
 //!
-//! It registers, joins a room, calls or waits to be called, carries descriptions and candidates, and decides what a
-//! refusal or a lost connection means. What is said once it is in is in [`talk`], who is there in
+//! It registers, joins a room, calls or waits to be called, carries descriptions and candidates, and decides what a lost
+//! connection means. What a refusal means is in [`refusals`], what is said in the room in [`talk`], who is there in
 //! [`peers`], the words in [`wire`].
 
 mod payload;
 mod peers;
+mod refusals;
 pub(super) mod room_url;
 mod talk;
 pub(crate) mod wire;
@@ -17,7 +18,7 @@ use self::payload::Payload;
 use self::peers::Peers;
 use self::room_url::Goal;
 use self::talk::USELESS;
-use self::wire::{Fault, FromServer, INVALID_UID, ToServer, is_gateway, is_word};
+use self::wire::{FromServer, INVALID_UID, ToServer, is_gateway, is_word};
 use super::codec::{ClientCodec, Next, Output};
 use super::{Command, Event, IdSource, OfferRole, SignalingError};
 use crate::terms::ParticipantId;
@@ -26,12 +27,8 @@ use crate::terms::ParticipantId;
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long somebody whom we call may take to offer before we do.
 const OFFER: Duration = Duration::from_secs(10);
-/// How often an id that the user gave is asked for: our own old socket may linger at the server.
-const ID_RETRY: Duration = Duration::from_secs(6);
-const ID_RETRIES: u32 = 5;
-/// The first wait for a place in a full room or for somebody busy; it doubles up to the last.
+/// The first wait for a place in a full room or for somebody busy; it doubles.
 const FULL_FIRST: Duration = Duration::from_secs(5);
-const FULL_LAST: Duration = Duration::from_secs(60);
 /// Whoever calls us does not say who they are.
 const CALLER: &str = "caller";
 
@@ -118,15 +115,6 @@ impl GStreamerClient {
         self.disconnect(Next::Reconnect { delay, reason: reason.into() });
     }
 
-    /// What ends us at first is worth another attempt once it has worked.
-    fn fail_or_reconnect(&mut self, error: SignalingError) {
-        if self.joined_once {
-            self.reconnect(None, error.to_string());
-        } else {
-            self.disconnect(Next::Failed(error));
-        }
-    }
-
     /// Who is on the other side of a session.
     pub(super) fn partner(&self) -> ParticipantId {
         match &self.goal {
@@ -208,43 +196,6 @@ impl GStreamerClient {
             self.on_session(Some(now + OFFER), OfferRole::WeWait);
             self.say(Payload::OfferRequest);
         }
-    }
-
-    fn on_refused(&mut self, fault: Fault) {
-        let reason = fault.to_string();
-        match fault {
-            Fault::RoomFull | Fault::TooManyRooms | Fault::Busy(_) => {
-                let wait = self.full_wait;
-                self.full_wait = (wait * 2).min(FULL_LAST);
-                self.reconnect(Some(wait), format!("\"{}\" cannot be entered: {reason}", self.place()));
-            }
-            Fault::NotFound(peer) => {
-                self.fail_or_reconnect(SignalingError::CannotCall { peer: ParticipantId::new(peer), reason });
-            }
-            fault => {
-                let advice = if matches!(fault, Fault::InvalidRoom(_)) { "; choose another room" } else { "" };
-                let (room, code) = (self.place().to_owned(), "ERROR".to_owned());
-                self.fail_or_reconnect(SignalingError::Refused { room, code, message: reason, advice });
-            }
-        }
-    }
-
-    /// Our id is in use: by our own old socket if we were here before, else by somebody else.
-    fn on_taken(&mut self) {
-        self.refusals += 1;
-        let reason = format!("the id \"{}\" is still taken", self.me);
-        if !self.id_is_fixed {
-            self.me = ParticipantId::new((self.new_id)());
-            self.renamed = true;
-            // A server that refuses every id is asked ever more slowly.
-            let at_once = (self.refusals == 1).then_some(Duration::ZERO);
-            return self.reconnect(at_once, reason);
-        }
-        if self.joined_once || self.refusals <= ID_RETRIES {
-            return self.reconnect(Some(ID_RETRY), reason);
-        }
-        let error = SignalingError::IdTaken { id: self.me.clone(), room: self.place().to_owned() };
-        self.disconnect(Next::Failed(error));
     }
 }
 

@@ -3,8 +3,9 @@
 //! A pure state machine that a transport drives. The protocol has neither ids nor presence: the other side is called
 //! [`PEER`], it is there when it says something, and it has left when the server closes our connection. A connection that is
 //! lost in another way says nothing about the other side, whose media may go on: it keeps its seat under its old name until
-//! somebody talks on the next connection, or until its media connection ends.
+//! somebody talks on the next connection, or until its media connection ends ([`endings`]).
 
+mod endings;
 pub(super) mod room_url;
 pub(super) mod talk;
 pub(crate) mod wire;
@@ -38,13 +39,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long after glare we start again: at least, and by chance in addition.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_SPREAD: Duration = Duration::from_secs(3);
-/// How long the path is left alone after a call: rtclite takes the late end of the old connection for one of the new call.
-const PATH_REST: Duration = Duration::from_secs(1);
-/// The first wait for a place; it doubles up to the last.
+/// The first wait for a place; it doubles.
 const FULL_FIRST: Duration = Duration::from_secs(5);
-const FULL_LAST: Duration = Duration::from_secs(60);
-/// A connection that is closed sooner than this, with nothing received, was meant for the call before.
-const STILLBORN: Duration = Duration::from_secs(3);
 /// Signals that may wait for the configuration.
 const EARLY: usize = 256;
 
@@ -208,58 +204,6 @@ impl NotifyClient {
             self.talk.mids = sdp_candidates::mids(&description.sdp);
         }
         self.tell(Event::Description { peer: self.talk.peer.clone(), description });
-    }
-
-    fn hang_up(&mut self, peer: &ParticipantId) {
-        if self.kept.as_ref() == Some(peer) {
-            self.forget_kept();
-        } else if *peer == self.talk.peer && self.phase == Phase::Joined {
-            // The end of the connection is the only word for it.
-            self.forget_peer();
-            let delay = PATH_REST + self.by_chance(PATH_REST);
-            self.reconnect(Some(delay), "the call has ended");
-        } else if *peer == self.talk.peer {
-            self.forget_peer();
-        }
-    }
-
-    /// No connection came about.
-    fn not_opened(&mut self, error: SignalingError) {
-        match error {
-            SignalingError::Full { .. } => {
-                let wait = self.full_wait;
-                self.full_wait = (wait * 2).min(FULL_LAST);
-                self.reconnect(Some(wait), error.to_string());
-            }
-            SignalingError::NotAWebSocket { status, .. } if status < 500 => self.disconnect(Next::Failed(error)),
-            SignalingError::OriginRefused { .. } => self.disconnect(Next::Failed(error)),
-            _ if self.joined_once => self.reconnect(None, error.to_string()),
-            _ => self.disconnect(Next::Failed(error)),
-        }
-    }
-
-    /// A connection ended that stood.
-    fn closed(&mut self, error: &SignalingError, opened_at: Instant, now: Instant) {
-        /// "Going away" and "service restart": it is the server that ends, not the other side.
-        const SERVER_ENDS: [Option<u16>; 2] = [Some(1001), Some(1012)];
-        let delay = PATH_REST + self.by_chance(PATH_REST);
-        let left = matches!(error, SignalingError::Closed { code, .. } if !SERVER_ENDS.contains(code));
-        if left && !self.heard && now.duration_since(opened_at) < STILLBORN {
-            self.forget_peer();
-            self.reconnect(Some(delay), "the end of the call before was taken for ours");
-        } else if left {
-            self.forget_peer();
-            self.reconnect(Some(delay), "the other side has left");
-        } else {
-            if self.talk.met {
-                self.forget_kept();
-                self.kept = Some(self.talk.peer.clone());
-                self.talk.told = false;
-            }
-            self.forget_peer();
-            let server_ends = matches!(error, SignalingError::Closed { .. });
-            self.reconnect(server_ends.then_some(delay), error.to_string());
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! stream that is not live is asked for again; what a person must mend ends the session. Servers that answer with an offer
 //! of their own are not supported.
 
+mod replies;
 pub(super) mod room_url;
 mod wire;
 
@@ -14,11 +15,10 @@ use std::time::{Duration, Instant};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 
-use self::wire::SDP;
 use super::sdpfrag::SdpFragment;
 use super::transport::http::{HttpCodec, Output, Request, Response, host};
 use super::{Command, Event, OfferRole, SignalingError, sdp_candidates};
-use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType, SessionDescription};
+use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType};
 
 /// What the stream is called where participants have names.
 const STREAM: &str = "whep";
@@ -28,9 +28,6 @@ const ME: &str = "whep-viewer";
 const GATHERING: Duration = Duration::from_secs(1);
 /// Later candidates that are kept while they cannot be sent.
 const MAX_LATE: usize = 256;
-/// The first pause before a stream that is not live is asked for again; it doubles up to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the farewell may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -135,31 +132,10 @@ impl WhepClient {
         self.outputs.push_back(Output::Failed(error));
     }
 
-    fn refuse(&mut self, response: &Response, advice: &'static str) {
-        let error = SignalingError::Refused {
-            room: self.shown.clone(),
-            code: format!("HTTP {}", response.status),
-            message: response.words(),
-            advice,
-        };
-        self.fail(error);
-    }
-
     fn announce(&mut self, ice_servers: Vec<IceServer>) {
         self.phase = Phase::Ready;
         self.tell(Event::Joined { me: ParticipantId::new(ME), ice_servers });
         self.tell(Event::PeerJoined { peer: ParticipantId::new(STREAM), offer: OfferRole::WeOffer });
-    }
-
-    /// The stream cannot be had now: the offer is withdrawn, and asked for again later.
-    fn pause(&mut self, reason: String, at_least: Option<Duration>, now: Instant) {
-        let doubled = FIRST_PAUSE * 2_u32.saturating_pow(self.attempt.min(8));
-        let pause = doubled.min(LAST_PAUSE).max(at_least.unwrap_or_default());
-        self.attempt += 1;
-        self.late.clear();
-        self.tell(Event::PeerLeft { peer: ParticipantId::new(STREAM) });
-        self.tell(Event::Reconnecting { attempt: self.attempt, retry_in: pause, reason });
-        self.phase = Phase::Pausing { until: now + pause };
     }
 
     fn post(&mut self) {
@@ -227,68 +203,6 @@ impl WhepClient {
         if let Some(session) = self.live.take().and_then(|live| live.session) {
             let request = self.request(Method::DELETE, &session);
             self.ask(Purpose::End, request);
-        }
-    }
-
-    fn answered(&mut self, offer: String, response: Response, now: Instant) {
-        if !self.offers(&offer) {
-            return self.answered_too_late(&response);
-        }
-        match response.status {
-            201 if response.content_type().eq_ignore_ascii_case(SDP) => {
-                let answer = response.body.clone();
-                self.live =
-                    Some(Live { session: response.session(), tag: response.tag(), offer, answer: answer.clone() });
-                (self.phase, self.was_live, self.attempt) = (Phase::Live, true, 0);
-                let description = SessionDescription { kind: SdpType::Answer, sdp: answer };
-                self.tell(Event::Description { peer: ParticipantId::new(STREAM), description });
-                self.trickle();
-            }
-            406 if response.content_type().eq_ignore_ascii_case(SDP) => {
-                self.refuse(&response, "; it wants to make the offer itself, which is not supported");
-            }
-            401 | 403 => self.refuse(&response, "; give its bearer token with token= in the URL"),
-            404 | 410 if !self.was_live => self.refuse(&response, "; check the path, and that the stream is live"),
-            404 | 409 | 410 | 425 | 429 | 503 => self.pause(response.words(), response.retry_after(), now),
-            500.. if self.was_live => self.pause(response.words(), response.retry_after(), now),
-            _ => self.refuse(&response, "; does this URL speak WHEP?"),
-        }
-    }
-
-    /// Whether this offer is the one that waits for its answer.
-    fn offers(&self, offer: &str) -> bool {
-        matches!(&self.phase, Phase::Offering { offer: waiting } if waiting == offer)
-    }
-
-    /// The offer was withdrawn while it was on its way: what it has opened is closed.
-    fn answered_too_late(&mut self, response: &Response) {
-        if let Some(session) = response.session().filter(|_| response.status == 201) {
-            let request = self.request(Method::DELETE, &session);
-            self.ask(Purpose::End, request);
-        }
-    }
-
-    fn restarted(&mut self, offer: String, response: &Response) {
-        let Some(live) = &mut self.live else { return };
-        let renewed = SdpFragment::parse(&response.body).ok().and_then(|fragment| fragment.renew(&live.answer));
-        let (200, Some(answer)) = (response.status, renewed) else {
-            return tracing::debug!(status = response.status, "the server did not restart ICE");
-        };
-        (live.offer, live.answer) = (offer, answer.clone());
-        live.tag = response.tag().or(live.tag.take());
-        let description = SessionDescription { kind: SdpType::Answer, sdp: answer };
-        self.tell(Event::Description { peer: ParticipantId::new(STREAM), description });
-        self.trickle();
-    }
-
-    fn unanswered(&mut self, purpose: &Purpose, error: SignalingError, now: Instant) {
-        match purpose {
-            Purpose::Knock if self.phase == Phase::Leaving => {}
-            Purpose::Knock => self.fail(error),
-            Purpose::Offer { offer } if !self.offers(offer) => {}
-            Purpose::Offer { .. } if self.was_live => self.pause(error.to_string(), None, now),
-            Purpose::Offer { .. } => self.fail(error),
-            Purpose::Trickle | Purpose::Restart { .. } | Purpose::End => tracing::debug!(%error, "a request is lost"),
         }
     }
 }

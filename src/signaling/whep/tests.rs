@@ -4,6 +4,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, IF_MATCH};
 
 use super::super::sdpfrag;
 use super::*;
+use crate::terms::SessionDescription;
 
 const OFFER: &str = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:ours\r\na=ice-pwd:ourpasswordourpassword00\r\n";
 const ANSWER: &str = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:them\r\na=ice-pwd:theirpasswordtheirpass00\r\n\
