@@ -29,7 +29,7 @@ impl MeshClient {
         }
     }
 
-    pub(super) fn on_refused(&mut self, code: &str, message: &str, now: Instant) {
+    fn on_refused(&mut self, code: &str, message: &str, now: Instant) {
         let refused = |room: &str, advice| SignalingError::Refused {
             room: room.to_owned(),
             code: code.to_owned(),
@@ -61,7 +61,7 @@ impl MeshClient {
 
     /// Our id is in use: by our own ghost if we were in the room before, else by somebody else. The original keeps a
     /// refused id bound to its connection, so each attempt needs a new one.
-    pub(super) fn on_taken(&mut self, now: Instant) {
+    fn on_taken(&mut self, now: Instant) {
         let reason = format!("the id \"{}\" is still taken in room \"{}\"", self.me, self.room);
         if self.joined_once {
             let since = *self.taken_since.get_or_insert(now);

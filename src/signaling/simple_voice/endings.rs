@@ -115,7 +115,7 @@ impl SimpleVoiceClient {
         self.leave_and(Then::End, now);
     }
 
-    pub(super) fn announce(&mut self, retry_in: Duration, reason: String) {
+    fn announce(&mut self, retry_in: Duration, reason: String) {
         self.attempt += 1;
         self.tell(Event::Reconnecting { attempt: self.attempt, retry_in, reason });
     }
@@ -130,7 +130,7 @@ impl SimpleVoiceClient {
     }
 
     /// 1, 2, 4, 8, 8 .. s, a fifth more or less.
-    pub(super) fn growing(&self, times: u32) -> Duration {
+    fn growing(&self, times: u32) -> Duration {
         let wait = Duration::from_secs(1 << times.min(3)).min(LONGEST);
         wait.mul_f64(0.8 + 0.4 * (self.random)().clamp(0.0, 1.0))
     }

@@ -42,7 +42,7 @@ impl WhepClient {
     }
 
     /// The offer was withdrawn while it was on its way: what it has opened is closed.
-    pub(super) fn answered_too_late(&mut self, response: &Response) {
+    fn answered_too_late(&mut self, response: &Response) {
         if let Some(session) = response.session().filter(|_| response.status == 201) {
             let request = self.request(Method::DELETE, &session);
             self.ask(Purpose::End, request);
@@ -74,11 +74,11 @@ impl WhepClient {
     }
 
     /// Whether this offer is the one that waits for its answer.
-    pub(super) fn offers(&self, offer: &str) -> bool {
+    fn offers(&self, offer: &str) -> bool {
         matches!(&self.phase, Phase::Offering { offer: waiting } if waiting == offer)
     }
 
-    pub(super) fn refuse(&mut self, response: &Response, advice: &'static str) {
+    fn refuse(&mut self, response: &Response, advice: &'static str) {
         let error = SignalingError::Refused {
             room: self.shown.clone(),
             code: format!("HTTP {}", response.status),
@@ -89,7 +89,7 @@ impl WhepClient {
     }
 
     /// The stream cannot be had now: the offer is withdrawn, and asked for again later.
-    pub(super) fn pause(&mut self, reason: String, at_least: Option<Duration>, now: Instant) {
+    fn pause(&mut self, reason: String, at_least: Option<Duration>, now: Instant) {
         let doubled = FIRST_PAUSE * 2_u32.saturating_pow(self.attempt.min(8));
         let pause = doubled.min(LAST_PAUSE).max(at_least.unwrap_or_default());
         self.attempt += 1;
