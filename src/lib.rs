@@ -10,7 +10,7 @@
 //! Each module uses only what stands below it, and nothing points up or round in a circle:
 //!
 //! ```text
-//! server                            embedded rooms, pages, supervision of bridge processes; of signaling only the wire types
+//! server                            embedded rooms, pages, supervision of bridge processes; its relay uses signaling and peer
 //! bridge  publish                   one room: the only places where signaling, peer and media meet
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other

@@ -207,7 +207,7 @@ impl Default for Limits {
             members: 50,
             connections: 50_000,
             relays: 1000,
-            message_bytes: crate::signaling::mesh_wire::MAX_MESSAGE,
+            message_bytes: crate::signaling::limits::MAX_MESSAGE,
             queue: 64,
             send_timeout: Duration::from_secs(2),
             messages_per_second: 100,

@@ -1,32 +1,23 @@
 //! The embedded server: rooms, pages, and the bridges that it starts for who watches.
 //!
-//! [`serve`] runs it. `rooms` owns the members of all mesh rooms and `mesh` serves one of their connections; `gstreamer_peers` and
-//! `gstreamer`, `calls` and `notify`, `gstrs_spaces` and `gstrs` do the same for GStreamer's protocol, for notify and for that
-//! of gst-plugins-rs; `voice` owns the rooms of Simple Voice. `connection` is what all WebSockets have in common, `http` has
-//! the pages and the API, and `gateway` supervises one bridge process per watched room. `whip` lets clients publish and watch
+//! [`serve`] runs it. Each protocol is a directory with the owner of its rooms and the service of one connection: `mesh`,
+//! `gstreamer`, `notify`, `voice` and `gstrs`. `connection` is what all WebSockets have in common, `http` has the pages and the
+//! API, and `gateway` supervises one bridge process per watched room. `whip` lets clients publish and watch
 //! over HTTP; `relay` forwards their packets. The server decodes nothing.
 
-mod calls;
 mod config;
 mod connection;
 mod gateway;
 mod gstreamer;
-mod gstreamer_exchange;
-mod gstreamer_peers;
 mod gstrs;
-mod gstrs_space;
-mod gstrs_spaces;
 mod http;
 mod listen;
 mod mesh;
-mod mesh_reply;
 mod notify;
 mod origin;
 mod pace;
 mod relay;
-mod rooms;
 mod voice;
-mod voice_rooms;
 mod whip;
 
 use std::net::SocketAddr;
@@ -58,11 +49,11 @@ const LAST_RESPONSES: Duration = Duration::from_secs(1);
 /// What all requests share.
 #[derive(Clone, Debug)]
 struct Shared {
-    rooms: rooms::Rooms,
-    gstreamer: gstreamer_peers::Peers,
-    calls: calls::Calls,
+    rooms: mesh::rooms::Rooms,
+    gstreamer: gstreamer::peers::Peers,
+    calls: notify::calls::Calls,
     voice: voice::Voice,
-    spaces: gstrs_spaces::Spaces,
+    spaces: gstrs::spaces::Spaces,
     limits: Arc<Limits>,
     origins: Arc<AllowedOrigins>,
     rtc_config: RtcConfig,
@@ -118,11 +109,11 @@ impl Server {
 /// When it cannot listen, or cannot make the private directory of its bridges.
 pub async fn serve(config: ServerConfig, cancel: CancellationToken) -> Result<Server, ListenError> {
     let listening = listen::listen(&config.listen).await?;
-    let (rooms, room_owner) = rooms::Rooms::new(&config.limits);
-    let (gstreamer, peer_owner) = gstreamer_peers::Peers::new(&config.limits);
-    let (calls, call_owner) = calls::Calls::new(&config.limits);
+    let (rooms, room_owner) = mesh::rooms::Rooms::new(&config.limits);
+    let (gstreamer, peer_owner) = gstreamer::peers::Peers::new(&config.limits);
+    let (calls, call_owner) = notify::calls::Calls::new(&config.limits);
     let (voice, voice_owner) = voice::Voice::new(&config.limits);
-    let (spaces, space_owner) = gstrs_spaces::Spaces::new(&config.limits);
+    let (spaces, space_owner) = gstrs::spaces::Spaces::new(&config.limits);
     let mut tasks = JoinSet::new();
     let gateway = match config.bridges {
         Some(bridges) => {

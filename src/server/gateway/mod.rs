@@ -23,7 +23,7 @@ pub use state::{BridgeState, BridgeStatus, LiveMedia, OutputState};
 pub use supervisor::Viewing;
 
 use super::listen::reachable;
-use super::rooms::Rooms;
+use super::mesh::rooms::Rooms;
 use crate::signaling::is_gateway;
 use crate::terms::ParticipantId;
 

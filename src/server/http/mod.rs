@@ -16,7 +16,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::relay::Role;
 use super::{Shared, whip};
-use crate::signaling::mesh_wire::valid_room;
+use crate::signaling::limits::valid_room;
 
 /// Every path of the server.
 pub(super) fn router(shared: Shared) -> Router {

@@ -9,10 +9,10 @@ use hyper::ext::ReasonPhrase;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::super::calls::NoPlace;
+use super::super::notify::calls::NoPlace;
 use super::super::{Shared, gstreamer, gstrs, mesh, notify};
 use super::text;
-use crate::signaling::mesh_wire::{valid_id, valid_room};
+use crate::signaling::limits::{valid_id, valid_room};
 
 /// `/ws`: mesh rooms.
 pub(super) async fn mesh(State(shared): State<Shared>, request: Request) -> Response {

@@ -18,10 +18,11 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::super::Shared;
-use super::super::voice_rooms::{Ask, Data, Reply};
+use super::super::voice::rooms::{Ask, Data, Reply};
 use super::text;
-use crate::signaling::mesh_wire::valid_id;
-use crate::signaling::simple_voice_wire::{Act, INVALID_STATE, ROOM_FULL, description};
+use crate::signaling::json::read as read_json;
+use crate::signaling::limits::valid_id;
+use crate::signaling::simple_voice::wire::{Act, INVALID_STATE, ROOM_FULL, description};
 use crate::terms::{IceServer, SessionDescription};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -81,7 +82,8 @@ async fn parameters(shared: &Shared, request: Request) -> Result<Parameters, (St
         let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "too slow"))?;
         let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "too large"))?;
         if is_json {
-            parameters.extend(serde_json::from_slice::<Map<String, Value>>(&body).unwrap_or_default());
+            let body = std::str::from_utf8(&body).unwrap_or_default();
+            parameters.extend(read_json::<Map<String, Value>>(body).unwrap_or_default());
         } else {
             parameters.extend(of_form(&body));
         }

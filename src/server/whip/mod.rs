@@ -17,7 +17,7 @@ use serde::Deserialize;
 use self::answers::Refusal;
 use super::Shared;
 use super::relay::{Condition, ID_PREFIX, Role, Wish};
-use crate::signaling::mesh_wire::{valid_id, valid_room};
+use crate::signaling::limits::{valid_id, valid_room};
 use crate::signaling::sdpfrag::{self, SdpFragment};
 use crate::terms::ParticipantId;
 

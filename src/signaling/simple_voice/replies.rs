@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::super::simple_voice_phase::{OfferBy, Phase, Then};
-use super::super::simple_voice_wire::{self, Response, Said};
+use super::super::transport::http::Response;
 use super::super::{Event, OfferRole, SignalingError};
+use super::phase::{OfferBy, Phase, Then};
+use super::wire::{self, Said};
 use super::{FULL, ME, POLL_PACE, SimpleVoiceClient};
 use crate::terms::{IceServer, ParticipantId, SdpType, SessionDescription};
 
@@ -24,7 +25,7 @@ impl SimpleVoiceClient {
             None if offered => self.poll_answer(now),
             // Gathered anew, with the servers that we know only now.
             None => self.prepare_offer(true, now),
-            Some(data) => match simple_voice_wire::as_offer(data) {
+            Some(data) => match wire::as_offer(data) {
                 Some(description) => {
                     self.introduce(OfferRole::WeWait, now);
                     self.phase = Phase::Answering;

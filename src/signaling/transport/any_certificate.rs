@@ -10,12 +10,16 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// A TLS configuration that takes every certificate.
-pub(crate) fn client_config() -> Result<ClientConfig, Error> {
+use super::super::SignalingError;
+
+/// A TLS configuration that takes every certificate of a host.
+pub(super) fn client_config(host: &str) -> Result<ClientConfig, SignalingError> {
+    tracing::warn!(host, "insecure=1: the certificate of this room's server is not checked");
     let provider = Arc::new(ring::default_provider());
     let verifier = AnyCertificate { provider: Arc::clone(&provider) };
     Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SignalingError::Tls { host: host.to_owned(), reason: error.to_string() })?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())

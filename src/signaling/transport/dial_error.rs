@@ -61,10 +61,7 @@ impl Dial {
         if !self.any_certificate {
             return Ok(None);
         }
-        tracing::warn!(host = self.host, "insecure=1: the certificate of this room's server is not checked");
-        let config = any_certificate::client_config()
-            .map_err(|error| SignalingError::Tls { host: self.host.clone(), reason: error.to_string() })?;
-        Ok(Some(Connector::Rustls(Arc::new(config))))
+        Ok(Some(Connector::Rustls(Arc::new(any_certificate::client_config(&self.host)?))))
     }
 
     pub(crate) fn request(&self) -> Result<Request, SignalingError> {

@@ -3,6 +3,6 @@
 mod any_certificate;
 mod dial_error;
 pub(crate) mod http;
-pub(crate) mod requests;
 mod status_line;
+mod user;
 pub(crate) mod websocket;

@@ -17,10 +17,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_c
 use tokio_util::sync::CancellationToken;
 
 use super::super::codec::{ClientCodec, Next, Output};
-use super::super::mesh_wire::MAX_MESSAGE;
+use super::super::limits::MAX_MESSAGE;
 use super::super::{Command, Event, SignalingError};
 use super::dial_error::dial_error;
 use super::status_line::FirstLine;
+use super::user::{hand_over, next_command, now};
 
 pub(crate) use super::dial_error::Dial;
 
@@ -237,35 +238,6 @@ impl<C: ClientCodec> Driver<C> {
     }
 }
 
-/// Hands one event to the user of the session; never ends when there is none.
-pub(super) async fn hand_over(events: &mpsc::Sender<Event>, pending: &mut VecDeque<Event>) {
-    if pending.is_empty() {
-        return std::future::pending().await;
-    }
-    match events.reserve().await {
-        Ok(permit) => {
-            if let Some(event) = pending.pop_front() {
-                permit.send(event);
-            }
-        }
-        // Nobody listens any more; the end of the events is also the wish to leave.
-        Err(_) => pending.clear(),
-    }
-}
-
-/// The next wish; a user of the session that is gone wants to leave.
-pub(super) async fn next_command(
-    commands: &mut mpsc::Receiver<Command>,
-    events: &mpsc::Sender<Event>,
-    cancel: &CancellationToken,
-) -> Command {
-    tokio::select! {
-        command = commands.recv() => command.unwrap_or(Command::Leave),
-        () = events.closed() => Command::Leave,
-        () = cancel.cancelled() => Command::Leave,
-    }
-}
-
 async fn connect(dial: &Dial) -> Result<Socket, SignalingError> {
     let (request, connector) = (dial.request()?, dial.connector()?);
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
@@ -299,9 +271,4 @@ async fn send(socket: &mut Socket, frame: Frame) -> Result<(), String> {
 /// A fifth more or less, so that the clients of a server that restarts do not come all at once.
 fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(rand::rng().random_range(0.8..1.2))
-}
-
-/// The codec's clock; follows Tokio's, which tests can pause.
-pub(super) fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }
