@@ -9,6 +9,7 @@
 mod calls;
 mod config;
 mod connection;
+pub(crate) mod fuzzing;
 mod gateway;
 mod gstreamer;
 mod gstreamer_exchange;

@@ -10,6 +10,7 @@
 mod codec;
 mod error;
 mod event;
+pub(crate) mod fuzzing;
 mod gstreamer;
 mod gstreamer_payload;
 mod gstreamer_peers;
