@@ -13,8 +13,11 @@ mod mutator;
 #[cfg(test)]
 mod tests;
 
-/// The targets, by name. They panic when a promise is broken.
-pub static TARGETS: LazyLock<Vec<(&'static str, fn(&[u8]))>> =
+/// A target's name, and what panics when a promise is broken.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub static TARGETS: LazyLock<Vec<Target>> =
     LazyLock::new(|| [signaling::fuzzing::TARGETS, peer::fuzzing::TARGETS, server::fuzzing::TARGETS].concat());
 
 /// Gives an input to one target; nothing happens when there is none of this name.

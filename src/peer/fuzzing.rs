@@ -4,8 +4,10 @@ use super::address_map::{AddressMap, Transport};
 use super::mux::fuzz_routes;
 use super::sdp;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// The targets, by name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[("sdp", description), ("stun", fuzz_routes)];
+pub(crate) const TARGETS: &[Target] = &[("sdp", description), ("stun", fuzz_routes)];
 
 fn description(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

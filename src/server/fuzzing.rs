@@ -16,8 +16,10 @@ use crate::signaling::gstrs_wire::{self, FromClient, FromServer};
 use crate::signaling::mesh_wire::{MAX_DEPTH, Message, depth, valid_id, valid_room};
 use crate::signaling::notify_wire;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// The targets, by name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub(crate) const TARGETS: &[Target] = &[
     ("mesh_server", mesh),
     ("gstreamer_server", gstreamer),
     ("notify_server", notify),

@@ -1,6 +1,6 @@
 //! The clients' codecs against a room that says anything: what `crate::fuzzing` calls for them.
 //!
-//! An input is a small play. Its first line may be `#QUERY`, which is added to the room's URL (`##` for somebody who sends media);
+//! An input is a small play. Its first line may be `#QUERY`, the one of the room's URL (`##` for somebody who sends media);
 //! every other line is a step:
 //!
 //! ```text
@@ -22,8 +22,10 @@ use super::{
 use drivers::{Forms, Requests, Socket};
 use play::play;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// The targets, by name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub(crate) const TARGETS: &[Target] = &[
     ("mesh", mesh),
     ("gstreamer", gstreamer),
     ("notify", notify),
@@ -101,8 +103,8 @@ fn enter(input: &[u8], room: &str, start: impl FnOnce(&RoomUrl, bool, &mut dyn F
         None => ("", &*text),
     };
     let (sends, query) = (options.starts_with('#'), options.trim_start_matches('#'));
-    let joint = if room.contains('?') { '&' } else { '?' };
-    let wanted = if query.is_empty() { room.to_owned() } else { format!("{room}{joint}{query}") };
+    let place = room.split('?').next().unwrap_or(room);
+    let wanted = if query.is_empty() { room.to_owned() } else { format!("{place}?{query}") };
     let Ok(url) = wanted.parse().or_else(|_| room.parse::<RoomUrl>()) else { unreachable!("{room} is a room") };
     start(&url, sends, &mut |driver| play(driver, steps));
 }
