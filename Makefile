@@ -14,6 +14,10 @@ BENCH ?=
 # How many participants and how many joins `make soak` tries: 50 1000 when empty.
 SOAK ?=
 
+# How many seconds `make fuzz` gives to each target, and which; all targets when empty.
+SECONDS ?= 60
+FUZZ ?=
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -52,6 +56,14 @@ bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one
 .PHONY: soak
 soak: setup ## 50 participants on one port, then 1000 joins and leaves; fails when a route, task, descriptor or memory stays
 	RUST_LOG=$${RUST_LOG:-error} cargo run --release --locked --example soak -- $(SOAK)
+
+# What is found stays in fuzz/artifacts/TARGET; what was learnt in fuzz/corpus/TARGET. A short search without libFuzzer is in `make test`.
+.PHONY: fuzz
+fuzz: setup ## Search for inputs that break a codec, SDP or STUN, with libFuzzer: SECONDS=60 for each target, or for one: FUZZ=mesh
+	@rustup toolchain list | grep -q '^nightly' || { echo 'fuzz: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+	@command -v cargo-fuzz >/dev/null || { echo 'fuzz: cargo install --locked cargo-fuzz' >&2; exit 1; }
+	for target in $(or $(FUZZ),$(notdir $(wildcard fuzz/seeds/*))); do mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -max_len=16384; done
 
 .PHONY: doctor
 doctor: build ## Check this machine

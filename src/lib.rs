@@ -24,6 +24,8 @@
 //! happens is told as [`bridge::Event`]s; `ARCHITECTURE.md` says who owns what, and how a protocol or an output is added.
 
 pub mod bridge;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod media;
 pub mod output;
 pub mod peer;

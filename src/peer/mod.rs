@@ -21,6 +21,7 @@ mod departures;
 mod engine;
 mod error;
 mod event;
+pub(crate) mod fuzzing;
 pub mod ice;
 mod keyframe;
 mod mux;

@@ -83,7 +83,11 @@ pub(crate) fn opens_dtls(answer: &str) -> bool {
 
 /// The same answer of somebody who waits for the other side to open DTLS.
 pub(crate) fn as_dtls_server(answer: &str) -> String {
-    answer.replace("a=setup:active\r\n", "a=setup:passive\r\n")
+    let lines = answer.split_inclusive('\n').map(|line| match line.strip_prefix("a=setup:active") {
+        Some(end) if end.trim_end().is_empty() => ["a=setup:passive", end],
+        _ => [line, ""],
+    });
+    lines.flatten().collect()
 }
 
 /// The candidates on which the description's author takes TCP connections (RFC 6544), as if they had come one by one.
@@ -148,6 +152,8 @@ mod tests {
         assert!(opens_dtls(answer) && !opens_dtls(&as_dtls_server(answer)));
         assert_eq!(as_dtls_server(answer).matches("a=setup:passive\r\n").count(), 2);
         assert!(!opens_dtls("a=setup:actpass\r\n"));
+        // Whatever the line ends are.
+        assert_eq!(as_dtls_server("a=setup:active\nx\r\na=setup:active "), "a=setup:passive\nx\r\na=setup:passive ");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod config;
 mod connection;
+pub(crate) mod fuzzing;
 mod gateway;
 mod gstreamer;
 mod gstrs;

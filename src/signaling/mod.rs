@@ -10,6 +10,7 @@
 mod codec;
 mod error;
 mod event;
+pub(crate) mod fuzzing;
 pub(crate) mod gstreamer;
 pub(crate) mod gstrs;
 pub(crate) mod ice_servers;

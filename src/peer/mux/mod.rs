@@ -17,6 +17,7 @@
 //! Used by [`super::network`] alone. It looks at no media, checks no password, and keeps nobody's datagrams waiting for
 //! somebody else: a connection that does not keep up loses its own.
 
+mod fuzzing;
 mod port;
 mod queue;
 mod routes;
@@ -26,6 +27,7 @@ mod stream;
 mod stun;
 mod tcp_port;
 
+pub(super) use fuzzing::fuzz_routes;
 pub(crate) use port::Port;
 pub(crate) use routes::ConnectionId;
 pub(crate) use runtime::{Places, SharedRuntime};

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use super::stun::{Kind, Transaction, kind};
 
 /// Ufrags of one connection: an ICE restart brings a new one while the old one is still in use.
-const UFRAGS: usize = 4;
+pub(super) const UFRAGS: usize = 4;
 /// Remote addresses of one connection; somebody who knows its ufrag can invent any number.
-const REMOTES: usize = 32;
+pub(super) const REMOTES: usize = 32;
 /// Open transactions of all connections. At 50 connections that is more than ICE's pacing lets happen.
-const TRANSACTIONS: usize = 8192;
+pub(super) const TRANSACTIONS: usize = 8192;
 /// A STUN request is given up after 39.5 s (RFC 8489, section 6.2.1); checks are repeated much sooner.
 const TRANSACTION_LIFE: Duration = Duration::from_secs(10);
 

@@ -7,7 +7,7 @@
 const HEADER: usize = 20;
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// RFC 8445 asks for at most 256 characters in each half of a USERNAME.
-const LONGEST_FRAGMENT: usize = 256;
+pub(super) const LONGEST_FRAGMENT: usize = 256;
 const USERNAME: u16 = 0x0006;
 
 /// A STUN transaction id.

@@ -2,7 +2,7 @@
 //!
 //! It keeps the time and the pace and moves frames; what they mean is up to `gstreamer_exchange`.
 
-mod exchange;
+pub(super) mod exchange;
 pub(super) mod peers;
 
 use std::ops::ControlFlow;

@@ -4,7 +4,7 @@
 //! ([`spaces`]); what is for the other side of a session is delivered from here, and a slow receiver slows its
 //! sender.
 
-mod space;
+pub(super) mod space;
 pub(super) mod spaces;
 
 use std::ops::ControlFlow;

@@ -14,6 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub(super) use voice::request_of as voice_request;
+
 use super::relay::Role;
 use super::{Shared, whip};
 use crate::signaling::limits::valid_room;

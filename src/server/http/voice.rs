@@ -95,6 +95,16 @@ fn of_form(text: &[u8]) -> Parameters {
     form_urlencoded::parse(text).map(|(key, value)| (key.into_owned(), Value::String(value.into_owned()))).collect()
 }
 
+/// A request as one line, for `server::fuzzing`: its name, and a form or a JSON object.
+pub(in super::super) fn request_of(line: &str) -> Option<Ask> {
+    let (name, parameters) = line.split_once(' ').unwrap_or((line, ""));
+    let parameters = match parameters.starts_with('{') {
+        true => serde_json::from_str::<Map<String, Value>>(parameters).unwrap_or_default().into_iter().collect(),
+        false => of_form(parameters.as_bytes()),
+    };
+    ask(act_of(name)?, &parameters)
+}
+
 /// The request that parameters make; `None` when one is missing or impossible.
 fn ask(act: Act, parameters: &Parameters) -> Option<Ask> {
     let word = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_owned);

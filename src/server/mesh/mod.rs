@@ -3,7 +3,7 @@
 //! Reading and writing run side by side in one task. A member whose receiver is slow waits, and its own messages wait in TCP;
 //! the receiver is evicted after the send timeout. Nothing is dropped while both sides live.
 
-mod reply;
+pub(super) mod reply;
 pub(super) mod rooms;
 
 use std::ops::ControlFlow;

@@ -101,8 +101,8 @@ impl MeshClient {
         if !matches!(self.phase, Phase::Joining { .. }) {
             return;
         }
-        // The server has the last word on how our id is spelt.
-        if let Some(id) = id.filter(|id| !id.is_empty()) {
+        // The server has the last word on how our id is spelt, if it spells a name.
+        if let Some(id) = id.filter(|id| is_name(id)) {
             self.me = ParticipantId::new(id);
         }
         self.phase = Phase::Joined;

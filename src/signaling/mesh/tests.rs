@@ -363,3 +363,18 @@ fn hostile_frames_change_nothing() {
     }
     assert!(bench.receive(MEMBERS_AB).is_empty());
 }
+
+#[test]
+fn a_joined_that_spells_no_name_leaves_us_ours() {
+    let long = format!(r#"{{"type":"joined","room":"r 1","from":"{}"}}"#, "x".repeat(65));
+    for joined in [r#"{"type":"joined","from":"a\u001b[2J"}"#, r#"{"type":"joined","from":""}"#, &long] {
+        let mut bench = Bench::new(Some("a"), CallPolicy::All);
+        bench.open();
+        bench.client.receive(joined, bench.now);
+        let event = bench.client.poll(bench.now);
+        assert!(
+            matches!(&event, Some(Output::Event(Event::Joined { me, .. })) if me.as_str() == "a"),
+            "{joined}: {event:?}"
+        );
+    }
+}

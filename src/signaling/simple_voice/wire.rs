@@ -123,7 +123,7 @@ pub(crate) fn description(data: &Value) -> Option<SessionDescription> {
 }
 
 /// The offer of a join's reply. The original's description labels it an answer; it is one when its DTLS role is still open.
-pub(super) fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
+pub(crate) fn as_offer(mut description: SessionDescription) -> Option<SessionDescription> {
     let open = description.sdp.lines().any(|line| line.trim_end() == "a=setup:actpass");
     if description.kind == SdpType::Answer && open {
         description.kind = SdpType::Offer;
