@@ -29,17 +29,6 @@ async fn bridge(base: &str, output: &str) -> Roomcast {
     bridge
 }
 
-async fn sound_and_picture(bridge: &mut Roomcast) {
-    for _ in 0..2 {
-        bridge.wait_event("track_started", SOON).await;
-    }
-}
-
-/// Waits until the other side's pictures have been decoded for another five seconds.
-async fn five_seconds_of_pictures(bridge: &mut Roomcast) {
-    while bridge.wait_event("stats", SOON).await["participants"][0]["fps"].as_f64() <= Some(0.0) {}
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     let _turn = one_at_a_time().await;
@@ -52,17 +41,17 @@ async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     let early = bridge.events();
     assert!(early.iter().all(|event| event["event"] != "participant_joined"), "nobody is there: {early:#?}");
     page.eval("notify('1234', { offer: false })").await;
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
     page.wait_for("call.state === 'connected'", SOON).await;
     for _ in 0..2 {
-        five_seconds_of_pictures(&mut bridge).await;
+        bridge.wait_pictures(SOON).await;
     }
     page.eval("call.socket.close()").await;
     bridge.wait_event("participant_left", SOON).await;
     // The bridge is back on the path, and finds an offer in the queue or makes one of its own.
     bridge.wait_event("joined", SOON).await;
     page.eval("notify('1234', { offer: true })").await;
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
 
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
     page.wait_for("call.closed === 1000", SOON).await;
@@ -82,7 +71,7 @@ async fn a_bridge_answers_whoever_waits_and_media_survives_a_restart_of_the_serv
     page.eval("notify('1234', { offer: true, keep: true })").await;
     page.wait_for("call.pc?.iceGatheringState === 'complete'", SOON).await;
     let mut bridge = bridge(&base, &recording).await;
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
 
     server.kill().await;
     bridge.wait_event("reconnecting", SOON).await;
@@ -90,7 +79,7 @@ async fn a_bridge_answers_whoever_waits_and_media_survives_a_restart_of_the_serv
     bridge.wait_event("joined", SOON).await;
     // The server has no part in the media. Ten seconds of it.
     for _ in 0..2 {
-        five_seconds_of_pictures(&mut bridge).await;
+        bridge.wait_pictures(SOON).await;
     }
     for event in ["participant_left", "track_stalled"] {
         assert!(bridge.events().iter().all(|happened| happened["event"] != event), "{:#?}", bridge.events());

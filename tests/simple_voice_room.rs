@@ -29,17 +29,6 @@ async fn bridge(base: &str, output: &str) -> Roomcast {
     bridge
 }
 
-async fn sound_and_picture(bridge: &mut Roomcast) {
-    for _ in 0..2 {
-        bridge.wait_event("track_started", SOON).await;
-    }
-}
-
-/// Waits until the other side's pictures have been decoded for another five seconds.
-async fn five_seconds_of_pictures(bridge: &mut Roomcast) {
-    while bridge.wait_event("stats", SOON).await["participants"][0]["fps"].as_f64() <= Some(0.0) {}
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     let _turn = one_at_a_time().await;
@@ -53,13 +42,13 @@ async fn a_bridge_waits_for_somebody_who_comes_leaves_and_comes_back() {
     assert_eq!(page.eval("call.role").await, "second");
     let candidates = "call.pc.remoteDescription.sdp.includes('a=candidate:')";
     assert_eq!(page.eval(candidates).await, true, "there is no trickle: they must be in the offer");
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
     bridge.wait_event("output_ready", SOON).await;
     // Nobody tells the bridge: it notices that nothing comes any more, and then waits for the ICE of its side to fail.
     page.eval("call.leave()").await;
     bridge.wait_event("joined", SOON).await;
     page.eval("simpleVoice('r')").await;
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
 
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
     assert_decodes(&recording, 8.0).await;
@@ -81,7 +70,7 @@ async fn a_bridge_answers_whoever_waits_and_media_survives_a_restart_of_the_serv
     page.eval("simpleVoice('r', { upload: true })").await;
     assert_eq!(page.eval("call.role").await, "first");
     let mut bridge = bridge(&base, &recording).await;
-    sound_and_picture(&mut bridge).await;
+    bridge.wait_sound_and_picture(SOON).await;
     page.wait_for("call.state === 'connected'", SOON).await;
     assert_eq!(page.eval("call.pc.remoteDescription.sdp.includes('a=candidate:')").await, true);
 
@@ -89,7 +78,7 @@ async fn a_bridge_answers_whoever_waits_and_media_survives_a_restart_of_the_serv
     let _server = Roomcast::serve_on(port, &["--no-bridges"]).await;
     // The server has no part in a call. Ten seconds of it.
     for _ in 0..2 {
-        five_seconds_of_pictures(&mut bridge).await;
+        bridge.wait_pictures(SOON).await;
     }
     for event in ["track_stalled", "reconnecting"] {
         assert!(bridge.events().iter().all(|happened| happened["event"] != event), "{:#?}", bridge.events());

@@ -7,6 +7,8 @@
 //!
 //! Used by `bridge` and `publish`, which see only [`Event`] and [`Command`]; nothing here knows of media or of WebRTC.
 
+#[cfg(test)]
+mod bench;
 mod codec;
 mod error;
 mod event;

@@ -90,6 +90,18 @@ impl Roomcast {
         event
     }
 
+    /// Waits until a participant's sound and picture have begun.
+    pub(crate) async fn wait_sound_and_picture(&mut self, within: Duration) {
+        for _ in 0..2 {
+            self.wait_event("track_started", within).await;
+        }
+    }
+
+    /// Waits until the first participant's pictures have been decoded for another five seconds.
+    pub(crate) async fn wait_pictures(&mut self, within: Duration) {
+        while self.wait_event("stats", within).await["participants"][0]["fps"].as_f64() <= Some(0.0) {}
+    }
+
     /// All events so far.
     pub(crate) fn events(&self) -> Vec<Value> {
         self.events.borrow().clone()

@@ -1,23 +1,18 @@
 //! The GStreamer client against literal frames: what it sends, what it is sent, and what it makes of it.
 
 use super::*;
+use crate::signaling::bench;
 use crate::terms::{IceCandidate, SdpType, SessionDescription};
 
 const OFFER_1: &str = r#"{"sdp":{"type":"offer","sdp":"a=fingerprint:one"}}"#;
 const OFFER_2: &str = r#"{"sdp":{"type":"offer","sdp":"a=fingerprint:two"}}"#;
 
-/// A client with a clock that only the test moves.
-struct Bench {
-    client: GStreamerClient,
-    now: Instant,
-}
+type Bench = bench::Bench<GStreamerClient>;
 
 impl Bench {
     fn new(goal: Goal, id: Option<&str>) -> Self {
-        let counter = std::sync::atomic::AtomicU32::new(1);
-        let ids = move || format!("rc-0000000{}", counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let client = GStreamerClient::new(goal, id.map(ParticipantId::new), Box::new(ids));
-        Self { client, now: Instant::now() }
+        let client = GStreamerClient::new(goal, id.map(ParticipantId::new), bench::ids("rc-0000000"));
+        Self::of(client, short)
     }
 
     fn room(id: Option<&str>) -> Self {
@@ -55,16 +50,6 @@ impl Bench {
         self.receive("SESSION_OK")
     }
 
-    fn open(&mut self) -> Vec<String> {
-        self.client.opened(self.now);
-        self.said()
-    }
-
-    fn receive(&mut self, text: &str) -> Vec<String> {
-        self.client.receive(text, self.now);
-        self.said()
-    }
-
     fn describe(&mut self, peer: &str, kind: SdpType) -> Vec<String> {
         let description = SessionDescription { kind, sdp: "m=a\r\na=mid:x\r\nm=v\r\na=mid:y\r\n".into() };
         self.command(Command::Description { peer: ParticipantId::new(peer), description })
@@ -74,54 +59,21 @@ impl Bench {
         self.describe(peer, SdpType::Offer)
     }
 
-    fn command(&mut self, command: Command) -> Vec<String> {
-        self.client.command(command, self.now);
-        self.said()
-    }
-
     fn close(&mut self, code: u16, reason: &str) -> Vec<String> {
         let error = SignalingError::Closed { host: "h".into(), code: Some(code), reason: reason.into() };
-        self.client.lost(error, self.now);
-        self.said()
+        self.fail(error)
     }
 
-    /// Moves time forward, stopping wherever the client wants to be woken.
     fn pass(&mut self, seconds: u64) -> Vec<String> {
-        let end = self.now + Duration::from_secs(seconds);
-        let mut said = Vec::new();
-        while let Some(at) = self.client.wake_at().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.client.wake(self.now);
-            said.extend(self.said());
-        }
-        self.now = end;
-        said
-    }
-
-    fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.poll(self.now)).map(short).collect()
+        self.wait(Duration::from_secs(seconds))
     }
 }
 
+/// Frames are marked: they are words like everything else.
 fn short(output: Output) -> String {
     match output {
         Output::Frame(text) => format!("> {text}"),
-        Output::Event(Event::Joined { me, .. }) => format!("joined as {me}"),
-        Output::Event(Event::PeerJoined { peer, offer }) => format!("{peer} is here, {offer:?}"),
-        Output::Event(Event::PeerLeft { peer }) => format!("{peer} left"),
-        Output::Event(Event::SessionEnded { peer }) => format!("call with {peer} ended"),
-        Output::Event(Event::Description { peer, description }) => {
-            format!("{:?} of {peer}: {}", description.kind, description.sdp)
-        }
-        Output::Event(Event::Candidate { peer, candidate }) => match candidate {
-            Some(c) => format!("{peer}: {} {:?} {:?}", c.candidate, c.sdp_mid, c.sdp_m_line_index),
-            None => format!("{peer}: end of candidates"),
-        },
-        Output::Event(other) => format!("{other:?}"),
-        Output::Disconnect(Next::Reconnect { delay: None, .. }) => "reconnect".into(),
-        Output::Disconnect(Next::Reconnect { delay: Some(delay), .. }) => format!("reconnect in {} s", delay.as_secs()),
-        Output::Disconnect(Next::Failed(error)) => format!("failed: {error}"),
-        Output::Disconnect(Next::Ended) => "ended".into(),
+        other => bench::short_with_sdp(other),
     }
 }
 

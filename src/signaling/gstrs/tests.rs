@@ -1,6 +1,7 @@
 //! The gst-plugins-rs client against literal frames; the vectors are those of `docs/protocols/gstrs.md`.
 
 use super::*;
+use crate::signaling::bench;
 
 const WELCOME: &str = r#"{"type":"welcome","peerId":"gw"}"#;
 const LIST: &str = r#"{"type":"list","producers":[{"id":"p1","meta":{"name":"cam"}}]}"#;
@@ -11,16 +12,12 @@ const START: &str = r#"{"type":"startSession","peerId":"p1"}"#;
 const END: &str = r#"{"type":"endSession","sessionId":"s1"}"#;
 const GONE: &str = r#"{"type":"peerStatusChanged","roles":[],"meta":null,"peerId":"p1"}"#;
 
-/// A client with a clock that only the test moves.
-struct Bench {
-    client: GstrsClient,
-    now: Instant,
-}
+type Bench = bench::Bench<GstrsClient>;
 
 impl Bench {
     fn new(query: &str, produces: bool) -> Self {
         let url: RoomUrl = format!("gstrs+ws://h:8443/{query}").parse().unwrap();
-        Self { client: GstrsClient::new(&url, produces), now: Instant::now() }
+        Self::of(GstrsClient::new(&url, produces), bench::short)
     }
 
     /// In a room with one producer.
@@ -51,20 +48,6 @@ impl Bench {
         bench
     }
 
-    fn open(&mut self) {
-        self.client.opened(self.now);
-    }
-
-    fn receive(&mut self, text: &str) -> Vec<String> {
-        self.client.receive(text, self.now);
-        self.said()
-    }
-
-    fn command(&mut self, command: Command) -> Vec<String> {
-        self.client.command(command, self.now);
-        self.said()
-    }
-
     fn call(&mut self) -> Vec<String> {
         self.command(Command::Call { peer: ParticipantId::new("p1") })
     }
@@ -83,41 +66,8 @@ impl Bench {
         self.command(Command::Candidate { peer: ParticipantId::new(peer), candidate: Some(candidate) })
     }
 
-    /// Moves time forward, stopping wherever the client wants to be woken.
     fn pass(&mut self, seconds: u64) -> Vec<String> {
-        let end = self.now + Duration::from_secs(seconds);
-        let mut said = Vec::new();
-        while let Some(at) = self.client.wake_at().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.client.wake(self.now);
-            said.extend(self.said());
-        }
-        self.now = end;
-        said
-    }
-
-    /// What the client wants, in short: frames as they are, events and ends in words.
-    fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.poll(self.now)).map(short).collect()
-    }
-}
-
-fn short(output: Output) -> String {
-    match output {
-        Output::Frame(text) => text,
-        Output::Event(Event::Joined { me, .. }) => format!("joined as {me}"),
-        Output::Event(Event::PeerJoined { peer, offer }) => format!("{peer} is here, {offer:?}"),
-        Output::Event(Event::PeerLeft { peer }) => format!("{peer} left"),
-        Output::Event(Event::SessionEnded { peer }) => format!("call with {peer} ended"),
-        Output::Event(Event::Description { peer, description }) => format!("{:?} of {peer}", description.kind),
-        Output::Event(Event::Candidate { peer, candidate }) => match candidate {
-            Some(c) => format!("{peer}: {} {:?} {:?}", c.candidate, c.sdp_mid, c.sdp_m_line_index),
-            None => format!("{peer}: end of candidates"),
-        },
-        Output::Event(other) => format!("{other:?}"),
-        Output::Disconnect(Next::Reconnect { .. }) => "reconnect".into(),
-        Output::Disconnect(Next::Failed(error)) => format!("failed: {error}"),
-        Output::Disconnect(Next::Ended) => "ended".into(),
+        self.wait(Duration::from_secs(seconds))
     }
 }
 

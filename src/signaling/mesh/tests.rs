@@ -1,24 +1,19 @@
 //! The mesh client against literal frames: `>` is what it sends, `<` what it receives.
 
 use super::*;
+use crate::signaling::bench;
 use crate::terms::{SdpType, SessionDescription};
 
 const MEMBERS_AB: &str = r#"{"type":"room_members","room":"r 1","from":"","members":["a","b"]}"#;
 const MEMBERS_A: &str = r#"{"type":"room_members","room":"r 1","from":"","members":["a"]}"#;
 const JOINED_A: &str = r#"{"type":"joined","room":"r 1","from":"a"}"#;
 
-/// A client with a clock that only the test moves.
-struct Bench {
-    client: MeshClient,
-    now: Instant,
-}
+type Bench = bench::Bench<MeshClient>;
 
 impl Bench {
     fn new(id: Option<&str>, policy: CallPolicy) -> Self {
-        let counter = std::sync::atomic::AtomicU32::new(1);
-        let ids = move || format!("zzz-gw-{}", counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let client = MeshClient::new("r 1", id.map(ParticipantId::new), policy, Box::new(ids));
-        Self { client, now: Instant::now() }
+        let client = MeshClient::new("r 1", id.map(ParticipantId::new), policy, bench::ids("zzz-gw-"));
+        Self::of(client, bench::short_with_sdp)
     }
 
     /// A client `a` in the room, alone.
@@ -30,65 +25,13 @@ impl Bench {
         bench
     }
 
-    fn open(&mut self) -> Vec<String> {
-        self.client.opened(self.now);
-        self.said()
-    }
-
-    fn receive(&mut self, text: &str) -> Vec<String> {
-        self.client.receive(text, self.now);
-        self.said()
-    }
-
-    fn command(&mut self, command: Command) -> Vec<String> {
-        self.client.command(command, self.now);
-        self.said()
-    }
-
     fn lose(&mut self) -> Vec<String> {
         let error = SignalingError::Unreachable { host: "h".into(), reason: "gone".into() };
-        self.client.lost(error, self.now);
-        self.said()
+        self.fail(error)
     }
 
-    /// Moves time forward, stopping wherever the client wants to be woken.
     fn pass(&mut self, seconds: u64) -> Vec<String> {
-        let end = self.now + Duration::from_secs(seconds);
-        let mut said = Vec::new();
-        while let Some(at) = self.client.wake_at().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.client.wake(self.now);
-            said.extend(self.said());
-        }
-        self.now = end;
-        said
-    }
-
-    /// What the client wants, in short: frames as they are, events and ends in words.
-    fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.poll(self.now)).map(short).collect()
-    }
-}
-
-fn short(output: Output) -> String {
-    match output {
-        Output::Frame(text) => text,
-        Output::Event(Event::Joined { me, .. }) => format!("joined as {me}"),
-        Output::Event(Event::PeerJoined { peer, offer }) => format!("{peer} is here, {offer:?}"),
-        Output::Event(Event::PeerLeft { peer }) => format!("{peer} left"),
-        Output::Event(Event::SessionEnded { peer }) => format!("call with {peer} ended"),
-        Output::Event(Event::Description { peer, description }) => {
-            format!("{:?} of {peer}: {}", description.kind, description.sdp)
-        }
-        Output::Event(Event::Candidate { peer, candidate }) => match candidate {
-            Some(c) => format!("{peer}: {} {:?} {:?}", c.candidate, c.sdp_mid, c.sdp_m_line_index),
-            None => format!("{peer}: end of candidates"),
-        },
-        Output::Event(other) => format!("{other:?}"),
-        Output::Disconnect(Next::Reconnect { delay: None, .. }) => "reconnect".into(),
-        Output::Disconnect(Next::Reconnect { delay: Some(delay), .. }) => format!("reconnect in {} s", delay.as_secs()),
-        Output::Disconnect(Next::Failed(error)) => format!("failed: {error}"),
-        Output::Disconnect(Next::Ended) => "ended".into(),
+        self.wait(Duration::from_secs(seconds))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The notify client against literal frames. The numbers are those of the vectors in the protocol's description.
 
 use super::*;
+use crate::signaling::bench;
 use crate::terms::IceCandidate;
 
 const GET: &str = r#"{"method":"GET","msg_id":1,"resource":"/peerconnection"}"#;
@@ -11,15 +12,11 @@ const END: &str = r#"{"method":"NOTIFY","data":null}"#;
 
 const JOINED: &str = "joined as gateway, 1 ICE server(s)";
 
-/// A client with a clock that only the test moves, and chance at one half.
-struct Bench {
-    client: NotifyClient,
-    now: Instant,
-}
+type Bench = bench::Bench<NotifyClient>;
 
 impl Bench {
     fn new(role: Role) -> Self {
-        Self { client: NotifyClient::new(role, Box::new(|| 0.5)), now: Instant::now() }
+        Self::of(NotifyClient::new(role, Box::new(|| 0.5)), short)
     }
 
     /// A client whose connection stands and which has the configuration.
@@ -38,21 +35,6 @@ impl Bench {
         bench
     }
 
-    fn open(&mut self) -> Vec<String> {
-        self.client.opened(self.now);
-        self.said()
-    }
-
-    fn receive(&mut self, text: &str) -> Vec<String> {
-        self.client.receive(text, self.now);
-        self.said()
-    }
-
-    fn command(&mut self, command: Command) -> Vec<String> {
-        self.client.command(command, self.now);
-        self.said()
-    }
-
     fn describe(&mut self, peer: &str, kind: SdpType) -> Vec<String> {
         let description = SessionDescription { kind, sdp: "v=0\r\n".into() };
         self.command(Command::Description { peer: ParticipantId::new(peer), description })
@@ -63,8 +45,7 @@ impl Bench {
     }
 
     fn lose(&mut self, error: SignalingError) -> Vec<String> {
-        self.client.lost(error, self.now);
-        self.said()
+        self.fail(error)
     }
 
     fn close(&mut self, code: Option<u16>) -> Vec<String> {
@@ -76,20 +57,7 @@ impl Bench {
     }
 
     fn pass(&mut self, milliseconds: u64) -> Vec<String> {
-        let end = self.now + Duration::from_millis(milliseconds);
-        let mut said = Vec::new();
-        while let Some(at) = self.client.wake_at().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.client.wake(self.now);
-            said.extend(self.said());
-        }
-        self.now = end;
-        said
-    }
-
-    /// What the client wants, in short: frames as they are, events and ends in words.
-    fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.poll(self.now)).map(short).collect()
+        self.wait(Duration::from_millis(milliseconds))
     }
 }
 

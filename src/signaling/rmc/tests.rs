@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::signaling::bench;
 use crate::terms::{IceCandidate, SessionDescription};
 
 const OPEN: &str = r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
@@ -11,19 +12,13 @@ const REQUEST: &str = r#"42["RTCMultiConnection-Message",{"remoteUserId":"r1","m
 const HERE: &str = r#"430[true,"r1",{"_room":{"isFull":false,"isPasswordProtected":false}}]"#;
 const MISSING: &str = r#"430[false,"r1",{"_room":{"isFull":false,"isPasswordProtected":false}}]"#;
 
-/// A client with a clock that only the test moves.
-struct Bench {
-    client: RmcClient,
-    now: Instant,
-}
+type Bench = bench::Bench<RmcClient>;
 
 impl Bench {
     fn new(url: &str) -> Self {
         let url: RoomUrl = url.parse().unwrap();
-        let counter = std::sync::atomic::AtomicU32::new(1);
-        let ids = move || format!("gw{}", counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         let manner = Manner { opens: url.key("open") != Some("no"), sends: false };
-        Self { client: RmcClient::new(&url, manner, Box::new(ids)), now: Instant::now() }
+        Self::of(RmcClient::new(&url, manner, bench::ids("gw")), bench::short)
     }
 
     fn room() -> Self {
@@ -47,11 +42,6 @@ impl Bench {
         bench
     }
 
-    fn receive(&mut self, text: &str) -> Vec<String> {
-        self.client.receive(text, self.now);
-        self.said()
-    }
-
     /// A message of a participant to us.
     fn hear(&mut self, from: &str, message: Value) -> Vec<String> {
         let me = self.client.me.to_string();
@@ -59,11 +49,6 @@ impl Bench {
             MESSAGE,
             &json!({ "remoteUserId": me, "message": message, "sender": from, "extra": {} }),
         ))
-    }
-
-    fn command(&mut self, command: Command) -> Vec<String> {
-        self.client.command(command, self.now);
-        self.said()
     }
 
     fn describe(&mut self, peer: &str, kind: SdpType) -> Vec<String> {
@@ -77,42 +62,8 @@ impl Bench {
         self.command(Command::Candidate { peer: ParticipantId::new(peer), candidate: Some(candidate) })
     }
 
-    /// Moves time forward, stopping wherever the client wants to be woken.
     fn pass(&mut self, seconds: u64) -> Vec<String> {
-        let end = self.now + Duration::from_secs(seconds);
-        let mut said = Vec::new();
-        while let Some(at) = self.client.wake_at().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.client.wake(self.now);
-            said.extend(self.said());
-        }
-        self.now = end;
-        said
-    }
-
-    /// What the client wants, in short: frames as they are, events and ends in words.
-    fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.poll(self.now)).map(short).collect()
-    }
-}
-
-fn short(output: Output) -> String {
-    match output {
-        Output::Frame(text) => text,
-        Output::Event(Event::Joined { me, .. }) => format!("joined as {me}"),
-        Output::Event(Event::PeerJoined { peer, offer }) => format!("{peer} is here, {offer:?}"),
-        Output::Event(Event::PeerLeft { peer }) => format!("{peer} left"),
-        Output::Event(Event::SessionEnded { peer }) => format!("call with {peer} ended"),
-        Output::Event(Event::Description { peer, description }) => format!("{:?} of {peer}", description.kind),
-        Output::Event(Event::Candidate { peer, candidate }) => match candidate {
-            Some(c) => format!("{peer}: {} {:?} {:?}", c.candidate, c.sdp_mid, c.sdp_m_line_index),
-            None => format!("{peer}: end of candidates"),
-        },
-        Output::Event(other) => format!("{other:?}"),
-        Output::Disconnect(Next::Reconnect { delay: None, .. }) => "reconnect".into(),
-        Output::Disconnect(Next::Reconnect { delay: Some(delay), .. }) => format!("reconnect in {} s", delay.as_secs()),
-        Output::Disconnect(Next::Failed(error)) => format!("failed: {error}"),
-        Output::Disconnect(Next::Ended) => "ended".into(),
+        self.wait(Duration::from_secs(seconds))
     }
 }
 
