@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spec::Stream;
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
 use crate::probe::ProbeError;
@@ -38,9 +39,12 @@ pub enum OutputError {
         /// How long it was waited for.
         waited: Duration,
     },
-    /// The streams that this output needs are not made.
-    #[error("this output needs {0}, which is not encoded")]
-    NoStream(&'static str),
+    /// A stream that this output needs is not made.
+    #[error("this output needs {0:?}, which is not encoded")]
+    NoStream(Stream),
+    /// A participant sends something that no output carries.
+    #[error("a stream of the form {0} cannot be passed on: leave out copy")]
+    UnknownForm(String),
 }
 
 impl OutputError {

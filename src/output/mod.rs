@@ -14,6 +14,7 @@ mod rtp;
 mod rtp_ports;
 mod sdp;
 pub mod spec;
+mod streams;
 mod supervisor;
 mod tail;
 
@@ -21,6 +22,7 @@ pub use claims::{check_file, path_claim};
 pub use error::OutputError;
 pub use players::Play;
 pub use rtp_ports::{any_free_rtp_ports, free_rtp_ports};
-pub use spec::{OutputSpec, SpecError};
-pub use supervisor::{OutputEvent, OutputSummary, Outputs, Streams};
-pub use tail::{Codecs, Session};
+pub use spec::{OutputSpec, SpecError, Stream};
+pub use streams::Streams;
+pub use supervisor::{OutputEvent, OutputSummary, Outputs};
+pub use tail::Session;

@@ -5,16 +5,16 @@ use std::fmt;
 use async_trait::async_trait;
 use gstreamer as gst;
 
+use super::OutputError;
 use super::attached::Attached;
 use super::file::FileTail;
 use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
-use super::spec::{Container, Destination, OutputSpec};
-use super::{OutputError, Streams};
+use super::spec::{Container, Destination, OutputSpec, Stream};
 use crate::media::elements::Job;
-use crate::media::producer::Producer;
+use crate::probe::Wanted;
 
 /// What is the same for all outputs of a bridge.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
 
     /// Waits until roomcast itself could play the result as a player would.
-    async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError>;
+    async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;
 
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
@@ -60,51 +60,22 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
     })
 }
 
-/// The streams that a destination takes.
-pub(crate) fn streams<'a>(
-    spec: &OutputSpec,
-    streams: &'a Streams,
-) -> Result<(&'a Producer, &'a Producer), OutputError> {
-    let (video, audio) = match spec.codecs() {
-        Codecs::H264Aac => (streams.h264.as_ref(), streams.aac.as_ref()),
-        Codecs::Vp8Opus => (streams.vp8.as_ref(), streams.opus.as_ref()),
-        Codecs::Copied => (streams.copied_video.as_ref(), streams.copied_audio.as_ref()),
-    };
-    Ok((video.ok_or(OutputError::NoStream("video"))?, audio.ok_or(OutputError::NoStream("audio"))?))
-}
-
-/// Which streams an output takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codecs {
-    /// The mix as H.264 and AAC.
-    H264Aac,
-    /// The mix as VP8 and Opus.
-    Vp8Opus,
-    /// One participant's own VP8 and Opus.
-    Copied,
-}
-
 impl OutputSpec {
     /// What this machine's GStreamer must be able to do for it.
-    pub fn jobs(&self) -> &'static [Job] {
-        match &self.destination {
-            Destination::Rtp(_) => &[Job::Rtp, Job::EncodeAudio],
-            Destination::Hls(_) => &[Job::Hls, Job::EncodeAudio],
-            Destination::TsSocket(_) => &[Job::Ts, Job::EncodeAudio],
+    pub fn jobs(&self) -> Vec<Job> {
+        let mut jobs = vec![match &self.destination {
+            Destination::Rtp(_) => Job::Rtp,
+            Destination::Hls(_) => Job::Hls,
+            Destination::TsSocket(_) => Job::Ts,
             Destination::File(file) => match file.container {
-                Container::Matroska => &[Job::Mkv, Job::EncodeAudio],
-                Container::Mp4 => &[Job::Mp4, Job::EncodeAudio],
-                Container::WebM => &[Job::Webm],
+                Container::Matroska => Job::Mkv,
+                Container::Mp4 => Job::Mp4,
+                Container::WebM => Job::Webm,
             },
+        }];
+        if self.tracks.audio == Some(Stream::Aac) {
+            jobs.push(Job::EncodeAudio);
         }
-    }
-
-    /// Which streams this output takes.
-    pub fn codecs(&self) -> Codecs {
-        match &self.destination {
-            Destination::File(file) if file.copy => Codecs::Copied,
-            Destination::File(file) if file.container == Container::WebM => Codecs::Vp8Opus,
-            _ => Codecs::H264Aac,
-        }
+        jobs
     }
 }
