@@ -1,5 +1,7 @@
 //! What a bridge that was killed leaves behind, made whole by `roomcast repair`.
 
+#![allow(clippy::expect_used, reason = "a test that fails here has failed")]
+
 mod support;
 
 use std::path::Path;
