@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Roomcast, assert_flawless, one_at_a_time, probe};
+use support::{Roomcast, assert_flawless, even_rtp_ports, one_at_a_time, probe};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -65,4 +65,55 @@ async fn a_mix_that_is_attached_late_begins_with_the_present_and_leaves_a_copy_a
     assert_eq!((&video["codec"], &audio["codec"]), (&json!("vp8"), &json!("opus")), "{report:#}");
     // A busy sender may leave out a picture, never a piece of sound.
     assert_eq!((&video["decode_errors"], &audio["gaps"]["count"]), (&json!(0), &json!(0)), "{report:#}");
+}
+
+/// Descriptors and threads of a process.
+fn held(pid: u32) -> (usize, usize) {
+    let count = |of: &str| std::fs::read_dir(format!("/proc/{pid}/{of}")).map_or(0, Iterator::count);
+    (count("fd"), count("task"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_outputs_that_come_and_go_ten_times_leave_nothing_behind_and_no_gap_in_the_one_that_stays() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: String| directory.path().join(name).to_string_lossy().into_owned();
+    let stays = path("stays.mkv".into());
+    let size = ["--size", "192x108", "--fps", "15", "--video-bitrate", "100k", "--disk-floor", "0"];
+    let mut bridge = Roomcast::start(["bridge", &room, "--control", "-o", &stays].into_iter().chain(size));
+    bridge.wait_event("joined", SOON).await;
+    let _person = Roomcast::start(["publish", &room, "--size", "192x108", "--fps", "15"]);
+    bridge.wait_event("output_ready", SOON).await;
+
+    let mut seen = Vec::new();
+    for round in 0..10 {
+        let ports = even_rtp_ports(8);
+        let mut outputs: Vec<_> = (0..2).map(|n| path(format!("{round}-{n}.mkv"))).collect();
+        outputs.extend((0..2).map(|n| path(format!("{round}-{n}.mp4"))));
+        outputs.extend((0..2).map(|n| path(format!("{round}-{n}.mkv?video=copy&audio=copy")).replace("-", "-copy-")));
+        outputs.extend((0..2).map(|n| format!("hls:{}", path(format!("hls-{n}")))));
+        outputs.extend((0..2).map(|n| format!("rtp://127.0.0.1:{}", ports + 4 * n)));
+        for output in &outputs {
+            bridge.command(json!({ "command": "attach", "output": output })).await;
+        }
+        for _ in &outputs {
+            bridge.wait_event("output_ready", SOON).await;
+        }
+        for output in &outputs {
+            bridge.command(json!({ "command": "detach", "output": output })).await;
+        }
+        for _ in &outputs {
+            let stopped = bridge.wait_event("output_stopped", SOON).await;
+            assert_eq!(stopped["complete"], true, "{stopped}");
+        }
+        seen.push(held(bridge.id()));
+    }
+    // Threads that were needed once may be kept for the next time: the first rounds say how many.
+    let most = seen[..3].iter().fold((0, 0), |most, now| (most.0.max(now.0), most.1.max(now.1)));
+    let last = seen[9];
+    assert!(last.0 <= most.0 + 3 && last.1 <= most.1 + 6, "descriptors and threads after each round: {seen:?}");
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert_flawless(&stays, &bridge).await;
 }

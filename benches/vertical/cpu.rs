@@ -93,7 +93,7 @@ async fn measure_plain(input: &Input, directory: &Path) -> f64 {
 }
 
 /// CPU time of a process while the measured part of the media flows, in percent of one core.
-async fn over_window(pid: u32, began: Instant) -> f64 {
+pub(crate) async fn over_window(pid: u32, began: Instant) -> f64 {
     tokio::time::sleep_until((began + FROM).into()).await;
     let (before, from) = (cpu_time(pid), Instant::now());
     tokio::time::sleep_until((began + TO).into()).await;

@@ -12,6 +12,7 @@ mod encoded;
 mod eye;
 mod input;
 mod latency;
+mod outputs;
 mod sender;
 mod table;
 
@@ -54,6 +55,12 @@ async fn main() -> ExitCode {
     }
     if wanted("cpu") {
         cpu::measure(&input, directory.path(), &mut table).await;
+    }
+    if wanted("copy") {
+        outputs::measure_copy(directory.path(), &mut table).await;
+    }
+    if wanted("ten") {
+        outputs::measure_ten(directory.path(), &mut table).await;
     }
     println!("{table}");
     if table.is_within_limits() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

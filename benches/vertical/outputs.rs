@@ -1,0 +1,72 @@
+//! What outputs cost: copying beside transcoding, and ten outputs beside one.
+//!
+//! Each pair of bridges runs at the same time, in the same room, with the same participant: a neighbour who disturbs one
+//! disturbs the other as well.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::cpu::over_window;
+use super::ports::even_rtp_ports;
+use super::roomcast::Roomcast;
+use super::table::Table;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A participant of 720p30 in H.264 to RTP, HLS and MP4: as it comes, and decoded, mixed and encoded.
+pub(crate) async fn measure_copy(directory: &Path, table: &mut Table) {
+    let path = |name: &str| directory.join(name).display().to_string();
+    let rtp = |name: &str| format!("rtp://127.0.0.1:{}?sdp={}", even_rtp_ports(4), path(name));
+    let copied = [
+        format!("{}&video=copy&audio=copy", rtp("copy.sdp")),
+        format!("hls:{}?video=copy&audio=copy&format=fmp4", path("copy-hls")),
+        format!("{}?video=copy&audio=copy", path("copy.mp4")),
+    ];
+    let mixed = [rtp("mix.sdp"), format!("hls:{}", path("mix-hls")), path("mix.mp4")];
+    let (copying, transcoding) = side_by_side(&copied, &mixed).await;
+    table.add("CPU of copying 720p H.264 to RTP, HLS and MP4", copying, "% of a core", None);
+    table.add("CPU of transcoding it", transcoding, "% of a core", None);
+    table.add("CPU, copying to transcoding", copying / transcoding, "x", Some(0.08));
+}
+
+/// The mix to ten outputs, and to one.
+pub(crate) async fn measure_ten(directory: &Path, table: &mut Table) {
+    let path = |name: String| directory.join(name).display().to_string();
+    let mut ten: Vec<_> = (0..3).map(|number| path(format!("ten-{number}.mkv"))).collect();
+    ten.extend((0..3).map(|number| path(format!("ten-{number}.mp4"))));
+    ten.extend((0..2).map(|number| format!("hls:{}", path(format!("ten-{number}")))));
+    ten.extend(
+        (0..2).map(|number| format!("rtp://127.0.0.1:{}?sdp={}", even_rtp_ports(4), path(format!("ten-{number}.sdp")))),
+    );
+    let (many, one) = side_by_side(&ten, &[path("one.mkv".to_owned())]).await;
+    table.add("CPU of ten outputs of one mix", many, "% of a core", None);
+    table.add("CPU of one", one, "% of a core", None);
+    table.add("CPU, ten outputs to one", many / one, "x", Some(1.25));
+}
+
+/// Percent of a core of two bridges in one room.
+async fn side_by_side(first: &[String], second: &[String]) -> (f64, f64) {
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let room = format!("{}/ws?room=outputs", base.replace("http", "mesh+ws"));
+    let start = |outputs: &[String]| {
+        let mut arguments = vec!["bridge".to_owned(), room.clone(), "--codecs".to_owned(), "h264".to_owned()];
+        arguments.extend(outputs.iter().flat_map(|output| ["-o".to_owned(), output.clone()]));
+        Roomcast::start(arguments)
+    };
+    let mut bridges = [start(first), start(second)];
+    for bridge in &mut bridges {
+        bridge.wait_event("joined", SOON).await;
+    }
+    let _person = Roomcast::start(["publish", &room, "--codec", "h264"]);
+    for (bridge, outputs) in bridges.iter_mut().zip([first, second]) {
+        for _ in outputs {
+            bridge.wait_event("output_ready", SOON).await;
+        }
+    }
+    let began = std::time::Instant::now();
+    let percent = tokio::join!(over_window(bridges[0].id(), began), over_window(bridges[1].id(), began));
+    for bridge in &mut bridges {
+        assert!(bridge.terminate(SOON).await.success(), "a bridge ended badly:\n{}", bridge.log());
+    }
+    percent
+}
