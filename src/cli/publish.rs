@@ -11,7 +11,7 @@ use roomcast::terms::{Codec, IceServer, MediaKind};
 use tokio::sync::mpsc;
 
 use super::network::NetworkOptions;
-use super::parse::{ice_server, room_url, seconds, size};
+use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::{Context, Exit, Failure, control, print_line};
 
 /// Options of `roomcast publish`.
@@ -31,8 +31,8 @@ pub(crate) struct Options {
     /// Video codec: vp8, h264 or vp9.
     #[arg(long, default_value = "vp8", value_parser = parse_codec)]
     codec: Codec,
-    /// Bits per second of the video; by default what suits its size.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(10_000..=100_000_000))]
+    /// Bits per second of the video, k and M are understood; by default what suits its size.
+    #[arg(long, value_parser = bitrate)]
     video_bitrate: Option<u32>,
     /// Publish a media file in a loop instead of the pattern.
     #[arg(long, value_name = "PATH")]

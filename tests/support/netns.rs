@@ -54,6 +54,21 @@ impl Namespace {
         other.wait_until_up(right).await;
     }
 
+    /// Puts one end of a cable into a network that only passes frames on, and returns that end's name. Checksums and segments
+    /// are made here: on the way nobody would complete them.
+    pub(crate) async fn connect_raw(&self, address: &str, other: &Self) -> String {
+        let end = format!("raw-{}", &self.name[self.name.len().saturating_sub(6)..]);
+        self.ip(&format!("link add wire type veth peer name {end} netns {}", other.name)).await;
+        self.ip(&format!("address add {address} dev wire")).await;
+        let offload = ["netns", "exec", &self.name, "ethtool", "-K", "wire", "tx", "off", "tso", "off", "gso", "off"];
+        let switched = output("ip", offload).await;
+        switched.unwrap_or_else(|error| panic!("ethtool (apt-get install ethtool): {error}"));
+        self.ip("link set wire up").await;
+        other.ip(&format!("link set {end} up")).await;
+        self.wait_until_up("wire").await;
+        end
+    }
+
     /// The kernel takes up to a second to call a new link usable; programs that look before choose another address.
     async fn wait_until_up(&self, interface: &str) {
         for _ in 0..500 {

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""A bad piece of wire: passes Ethernet frames between two interfaces, and loses, delays, doubles and reorders them.
+
+Where the kernel has no netem. Usage: impair.py LEFT RIGHT key=value ... with loss=PERCENT, burst=FRAMES (lost together), delay=MS,
+jitter=MS (uniform, each frame on its own: later frames overtake), duplicate=PERCENT, rate=KBIT (of each direction, with a queue of 200 ms),
+seed=NUMBER. Writes "ready", and a line of counters for each direction when its standard input ends. A line of key=value on standard input
+changes the settings.
+"""
+import heapq, json, random, select, socket, sys, time
+
+settings = dict(loss=0.0, burst=1, delay=0.0, jitter=0.0, duplicate=0.0, rate=0.0, seed=1)
+
+
+def change(words):
+    for word in words:
+        key, value = word.split("=")
+        settings[key] = type(settings[key])(float(value))
+
+
+left, right = sys.argv[1:3]
+change(sys.argv[3:])
+chance = random.Random(settings["seed"])
+sockets = []
+for interface in (left, right):
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    wire.bind((interface, 0))
+    wire.setblocking(False)
+    sockets.append(wire)
+counts = [dict(passed=0, lost=0, doubled=0, queue_full=0) for _ in sockets]
+waiting, number, losing, free_at = [], 0, [0, 0], [0.0, 0.0]
+print("ready", flush=True)
+poll = select.poll()
+for wire in [*sockets, sys.stdin]:
+    poll.register(wire, select.POLLIN)
+
+
+def take(side, frame, now):
+    global number
+    count = counts[side]
+    if losing[side] == 0 and chance.random() * 100 < settings["loss"] / settings["burst"]:
+        losing[side] = settings["burst"]
+    if losing[side]:
+        losing[side] -= 1
+        count["lost"] += 1
+        return
+    due = now
+    if settings["rate"]:
+        due = free_at[side] = max(now, free_at[side]) + len(frame) * 8 / (settings["rate"] * 1000)
+        if due - now > 0.2:
+            free_at[side] -= len(frame) * 8 / (settings["rate"] * 1000)
+            count["queue_full"] += 1
+            return
+    copies = 1
+    if chance.random() * 100 < settings["duplicate"]:
+        copies = 2
+        count["doubled"] += 1
+    for _ in range(copies):
+        number += 1
+        later = (settings["delay"] + chance.random() * settings["jitter"]) / 1000
+        heapq.heappush(waiting, (due + later, number, 1 - side, frame))
+
+
+while True:
+    wait = max(0.0, waiting[0][0] - time.monotonic()) * 1000 if waiting else 1000
+    for descriptor, _ in poll.poll(wait):
+        if descriptor == sys.stdin.fileno():
+            line = sys.stdin.readline()
+            if not line:
+                print(json.dumps(counts), flush=True)
+                sys.exit()
+            change(line.split())
+            continue
+        side = 0 if descriptor == sockets[0].fileno() else 1
+        while True:
+            try:
+                frame, address = sockets[side].recvfrom(65535)
+            except BlockingIOError:
+                break
+            # What we send ourselves comes by here as well.
+            if address[2] != socket.PACKET_OUTGOING:
+                take(side, frame, time.monotonic())
+    now = time.monotonic()
+    while waiting and waiting[0][0] <= now:
+        _, _, to, frame = heapq.heappop(waiting)
+        try:
+            sockets[to].send(frame)
+            counts[1 - to]["passed"] += 1
+        except OSError:
+            counts[1 - to]["queue_full"] += 1
