@@ -13,7 +13,7 @@ use crate::media::{self};
 use crate::output::spec::Destination;
 use crate::output::{self, Codecs, OutputSpec};
 use crate::peer::NetworkConfig;
-use crate::signaling::RoomUrl;
+use crate::signaling::{RoomUrl, Scheme};
 use crate::terms::{Codec, IceServer};
 
 /// How much later than asked for the encoder makes a keyframe by itself when an output asks for its own, in seconds.
@@ -88,6 +88,11 @@ impl BridgeConfig {
     /// Checks everything that can be known before joining, and finds the encoder.
     pub(crate) fn check(&self) -> Result<Checked, BridgeError> {
         elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
+        if self.room.scheme() == Scheme::Whip {
+            let reason =
+                "a WHIP endpoint takes media and gives none: name it with -o, and a room to take the media from";
+            return Err(BridgeError::Config(format!("{}: {reason}", self.room)));
+        }
         let Canvas { size: Size { width, height }, fps } = self.canvas;
         if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) || width % 2 == 1 || height % 2 == 1 {
             return Err(BridgeError::Config(format!(
@@ -133,7 +138,7 @@ impl BridgeConfig {
                 return Err(spec.refuse(missing.to_string()).into());
             }
         }
-        let wants_h264 = self.outputs.iter().any(|spec| spec.codecs() == Codecs::H264Aac);
+        let wants_h264 = self.outputs.iter().any(|spec| matches!(spec.codecs(), Codecs::H264Aac | Codecs::H264Opus));
         let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };
         let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
         for kind in [crate::terms::MediaKind::Audio, crate::terms::MediaKind::Video] {

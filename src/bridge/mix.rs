@@ -50,10 +50,15 @@ impl Mix {
         if let Some(encoder) = checked.encoder {
             tracing::info!(encoder = encoder.name, "encodes H.264");
             streams.h264 = add(MediaKind::Video, StreamEncoder::h264(clock, &picture, encoder, &settings)?);
+        }
+        let wants = |codecs: &[Codecs]| config.outputs.iter().any(|spec| codecs.contains(&spec.codecs()));
+        if wants(&[Codecs::H264Aac]) {
             streams.aac = add(MediaKind::Audio, StreamEncoder::aac(clock, &sound, &settings)?);
         }
-        if config.outputs.iter().any(|spec| spec.codecs() == Codecs::Vp8Opus) {
+        if wants(&[Codecs::Vp8Opus]) {
             streams.vp8 = add(MediaKind::Video, StreamEncoder::vp8(clock, &picture, &settings)?);
+        }
+        if wants(&[Codecs::Vp8Opus, Codecs::H264Opus]) {
             streams.opus = add(MediaKind::Audio, StreamEncoder::opus(clock, &sound, &settings)?);
         }
 

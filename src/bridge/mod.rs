@@ -12,6 +12,7 @@ mod reader;
 mod redial;
 mod room;
 mod state;
+mod uplink;
 
 pub use config::BridgeConfig;
 pub use error::BridgeError;

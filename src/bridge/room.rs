@@ -5,6 +5,7 @@ mod seating;
 mod telling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use super::mix::Mix;
 use super::participant::{Message, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
+use super::uplink::WhipUplink;
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
@@ -219,6 +221,7 @@ impl Room {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
+            uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
         let specs = &self.config.outputs;

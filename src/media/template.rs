@@ -43,6 +43,8 @@ const ALLOWED: &[&str] = &[
     "rtpbin",
     "rtph264pay",
     "rtpmp4gpay",
+    "rtpopuspay",
+    "rtpvp8pay",
     "udpsink",
     "v4l2h264enc",
     "vah264enc",

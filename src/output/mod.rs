@@ -1,4 +1,4 @@
-//! What leaves a bridge: RTP with an SDP file, HLS, recordings, MPEG-TS for many viewers.
+//! What leaves a bridge: RTP with an SDP file, HLS, recordings, MPEG-TS for many viewers, WHIP.
 //!
 //! An output is a pipeline of its own on the bridge's clock, fed by the encoder's producers. It starts, fails, is tried
 //! again and stops alone. It is called ready only after roomcast has decoded its result as a player would.
@@ -16,6 +16,8 @@ mod sdp;
 pub mod spec;
 mod supervisor;
 mod tail;
+pub mod uplink;
+mod whip;
 
 pub use claims::{check_file, path_claim};
 pub use error::OutputError;

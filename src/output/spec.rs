@@ -1,5 +1,7 @@
 //! What `-o` says: a URL or a path, read and checked before the room is joined.
 
+mod whip;
+
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
+
+pub use whip::{WhipDestination, WhipVideo};
 
 /// One output as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub enum Destination {
     File(FileDestination),
     /// MPEG-TS to everybody who connects to a Unix socket; `serve` passes it on over HTTP.
     TsSocket(PathBuf),
+    /// A WHIP endpoint.
+    Whip(WhipDestination),
 }
 
 /// `rtp://HOST:PORT?sdp=FILE&latency=MS`: video to PORT, sound to PORT+2, RTCP one above each.
@@ -83,14 +89,18 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, whip+https://HOST/PATH?token=TOKEN, or a file that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let destination = parse(text).map_err(|reason| SpecError { output: text.to_owned(), reason })?;
-        Ok(Self { text: text.to_owned(), destination })
+        let destination = parse(text).map_err(|reason| SpecError { output: shown(text), reason })?;
+        let text = match &destination {
+            Destination::Whip(whip) => whip.endpoint.to_string(),
+            _ => text.to_owned(),
+        };
+        Ok(Self { text, destination })
     }
 }
 
@@ -111,6 +121,7 @@ impl OutputSpec {
             }
             Destination::File(file) => Some(parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
+            Destination::Whip(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
@@ -124,6 +135,14 @@ impl OutputSpec {
     }
 }
 
+/// The text as it may be repeated: what is no path and no RTP may have a token in it.
+fn shown(text: &str) -> String {
+    match text.split_once("://") {
+        None | Some(("rtp" | "hls" | "file" | "ts+unix", _)) => text.to_owned(),
+        Some(_) => whip::without_secrets(text),
+    }
+}
+
 fn parse(text: &str) -> Result<Destination, String> {
     if text.contains("{participant}") {
         return Err("one output per participant is not supported yet: leave out {participant}".into());
@@ -132,6 +151,7 @@ fn parse(text: &str) -> Result<Destination, String> {
         Some(("rtp", _)) => rtp(text),
         Some(("hls", rest)) => hls(rest),
         Some(("ts+unix", path)) if !path.is_empty() => Ok(Destination::TsSocket(path.into())),
+        Some(("whip+http" | "whip+https", _)) => Ok(Destination::Whip(whip::parse(text)?)),
         Some(("file", rest)) => file(rest.strip_prefix("//").unwrap_or(rest)),
         Some((scheme, rest)) if rest.starts_with("//") => Err(format!("unknown scheme `{scheme}`: use {SCHEMES}")),
         _ => file(text),

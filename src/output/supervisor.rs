@@ -173,7 +173,8 @@ impl Output {
             }
             summary.failures += 1;
             summary.error = Some(error.to_string());
-            let retry_in = if self.stop.is_cancelled() { None } else { pause.next() };
+            let at_least = error.retry_after().unwrap_or_default();
+            let retry_in = if self.stop.is_cancelled() { None } else { pause.next().map(|pause| pause.max(at_least)) };
             tracing::warn!(output = %self.spec, %error, ?retry_in, "the output failed");
             self.tell(OutputEvent::Failed { output: self.spec.to_string(), error: error.to_string(), retry_in }).await;
             let Some(retry_in) = retry_in else { return summary };
@@ -222,6 +223,7 @@ impl Output {
                         Err(error) => break error,
                     }
                 }
+                error = tail.failed() => break error,
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),

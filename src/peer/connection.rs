@@ -38,6 +38,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, PeerError>>;
 /// What the handle asks for.
 pub(crate) enum Command {
     Call(Reply<()>),
+    Push(Reply<()>),
     AddOutbound(Codec, Reply<OutboundTrack>),
     Description(SessionDescription, Reply<()>),
     Candidate(Option<IceCandidate>, Reply<()>),
@@ -149,6 +150,7 @@ impl Connection {
         // A reply that nobody waits for any more is no fault.
         match command {
             Command::Call(reply) => drop(reply.send(self.call().await)),
+            Command::Push(reply) => drop(reply.send(self.push().await)),
             Command::AddOutbound(codec, reply) => drop(reply.send(self.add_outbound(codec).await)),
             Command::Description(description, reply) => drop(reply.send(self.remote_description(description).await)),
             Command::Candidate(candidate, reply) => drop(reply.send(self.remote_candidate(candidate).await)),
@@ -173,6 +175,13 @@ impl Connection {
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
             self.pc.add_transceiver_from_kind(codecs::rtc_kind(kind), Some(init)).await.map_err(offer_error)?;
             self.receiving.push(kind);
+        }
+        self.negotiate(Input::Call, None).await
+    }
+
+    async fn push(&mut self) -> Result<(), PeerError> {
+        for transceiver in self.pc.get_transceivers().await {
+            transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly).await.map_err(offer_error)?;
         }
         self.negotiate(Input::Call, None).await
     }
@@ -223,6 +232,11 @@ impl Connection {
             Feedback::KeyframeRequest { ssrc } => {
                 for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
                     track.request_keyframe();
+                }
+            }
+            Feedback::Reception { ssrc } => {
+                for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
+                    track.arrives();
                 }
             }
         }

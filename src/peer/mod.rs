@@ -116,6 +116,11 @@ impl Peer {
         self.ask(Command::Call).await
     }
 
+    /// Offers to send the tracks added so far, and to receive nothing: what a WHIP endpoint expects (RFC 9725, section 4.2).
+    pub async fn push(&self) -> Result<(), PeerError> {
+        self.ask(Command::Push).await
+    }
+
     /// Adds a track to send. Before the first call or offer it waits for that; later it is negotiated at once.
     pub async fn add_outbound(&self, codec: Codec) -> Result<OutboundTrack, PeerError> {
         self.ask(|reply| Command::AddOutbound(codec, reply)).await

@@ -198,13 +198,7 @@ impl Scheme {
     /// Reads our own id.
     fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
         match self {
-            Self::Mesh
-            | Self::Notify
-            | Self::SimpleVoice
-            | Self::Rmc
-            | Self::Gstrs
-            | Self::Whep
-            | Self::Whip => {
+            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs | Self::Whep | Self::Whip => {
                 valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
             }
             Self::GStreamer => gstreamer::room_url::word("id", id, is_word).map(ParticipantId::new),
@@ -254,7 +248,12 @@ mod tests {
             ("whep+https://h/a/cam?token=s&id=5", "https://h/a/cam?id=5", "cam", "whep+https://h/a/cam"),
             ("whep+https://h/cam?insecure=1&origin=o&a", "https://h/cam?a", "cam", "whep+https://h/cam"),
             ("whep+http://h:8080/", "http://h:8080/", "h", "whep+http://h:8080/"),
-            ("whip+https://h/live/stage?token=s&key=5", "https://h/live/stage?key=5", "stage", "whip+https://h/live/stage"),
+            (
+                "whip+https://h/live/stage?token=s&key=5",
+                "https://h/live/stage?key=5",
+                "stage",
+                "whip+https://h/live/stage",
+            ),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",
