@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
     // Returns when asked to stop; what it was like is in the summary.
-    let summary = run(config, events, None, stop).await?;
+    let summary = run(config, events, None, mpsc::channel(1).1, stop).await?;
     telling.await?;
     println!("{:.1} s, {} participants", summary.duration, summary.participants);
     Ok(())

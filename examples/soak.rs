@@ -141,7 +141,8 @@ impl Soak {
                 });
             }
         });
-        let bridge = tokio::spawn(bridge::run(config, events, Some(snapshot_sender), stop.child_token()));
+        let bridge =
+            tokio::spawn(bridge::run(config, events, Some(snapshot_sender), mpsc::channel(1).1, stop.child_token()));
         let network = Network::open(&loopback, true)?;
         let soak = Self { room, snapshots, heard, network, bridge, _directory: directory };
         soak.until(|snapshot| snapshot.uptime > 3.0).await?;

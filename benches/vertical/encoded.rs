@@ -8,7 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use roomcast::media::clock::MediaClock;
 use roomcast::media::encoder::{EncoderChoice, EncoderSettings, StreamEncoder};
-use roomcast::media::ingest::{Ingest, IngestSettings, Input as IngestInput};
+use roomcast::media::ingest::{Decoding, Ingest, IngestSettings, Input as IngestInput};
 use roomcast::media::layout::{Rect, Size};
 use roomcast::media::mixer::{Canvas, Mixer};
 use roomcast::media::pipeline::LivePipeline;
@@ -27,7 +27,7 @@ const SIZE: Size = Size { width: 1280, height: 720 };
 
 pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
     let clock = MediaClock::start();
-    let mut mixer = Mixer::new(&clock, Canvas { size: SIZE, fps: 30 }, JITTER).expect("a mixer");
+    let mut mixer = Mixer::new(&clock, MediaKind::Video, Canvas { size: SIZE, fps: 30 }, JITTER).expect("a mixer");
     let settings = EncoderSettings {
         video_bitrate: 2_000_000,
         audio_bitrate: 128_000,
@@ -35,7 +35,7 @@ pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
         preset: "superfast".to_owned(),
     };
     let encoder = EncoderChoice::Auto.resolve().expect("an H.264 encoder");
-    let picture = mixer.producer(MediaKind::Video).clone();
+    let picture = mixer.producer().clone();
     let mut encoder = StreamEncoder::h264(&clock, &picture, encoder, &settings).expect("an encoder");
 
     let eye = Eye::new("video/x-h264", "h264parse");
@@ -56,12 +56,12 @@ pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
     mixer.play().await.expect("the mixer plays");
     encoder.producer().first_buffer().await;
     mixer.recalculate_latency();
-    let mut ingest =
-        Ingest::new("bench", &clock, IngestSettings { jitter: JITTER, pass_on: false }, Arc::new(Notify::new()))
-            .expect("an ingest");
+    let decode = Decoding { audio: false, video: true };
+    let mut ingest = Ingest::new("bench", &clock, IngestSettings { jitter: JITTER, decode }, Arc::new(Notify::new()))
+        .expect("an ingest");
     ingest.play().await.expect("the ingest plays");
     let entry = ingest.input(MediaKind::Video);
-    let place = mixer.attach(MediaKind::Video, ingest.raw(MediaKind::Video)).expect("a place in the mix");
+    let place = mixer.attach(ingest.raw(MediaKind::Video)).expect("a place in the mix");
     place.place(Some(Rect { x: 0, y: 0, width: SIZE.width, height: SIZE.height }));
     mixer.recalculate_latency();
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::BridgeError;
 use crate::media::elements::{self, Job};
-use crate::media::encoder::{EncoderChoice, EncoderSettings, VideoEncoder};
+use crate::media::encoder::{EncoderChoice, EncoderSettings};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
 use crate::media::{self};
 use crate::output::spec::Destination;
-use crate::output::{self, Codecs, OutputSpec};
+use crate::output::{self, OutputSpec, Stream};
 use crate::peer::NetworkConfig;
 use crate::signaling::{RoomUrl, Scheme};
 use crate::terms::{Codec, IceServer};
@@ -85,8 +85,9 @@ impl BridgeConfig {
         }
     }
 
-    /// Checks everything that can be known before joining, and finds the encoder.
-    pub(crate) fn check(&self) -> Result<Checked, BridgeError> {
+    /// Checks everything that can be known before joining. Returns the codecs that this machine can decode, in the order
+    /// asked for.
+    pub(crate) fn check(&self) -> Result<Vec<Codec>, BridgeError> {
         elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
         if self.room.scheme() == Scheme::Whip {
             let reason =
@@ -138,8 +139,9 @@ impl BridgeConfig {
                 return Err(spec.refuse(missing.to_string()).into());
             }
         }
-        let wants_h264 = self.outputs.iter().any(|spec| matches!(spec.codecs(), Codecs::H264Aac | Codecs::H264Opus));
-        let encoder = if wants_h264 { Some(self.encoder.resolve()?) } else { None };
+        if self.outputs.iter().any(|spec| spec.tracks.video == Some(Stream::H264)) {
+            self.encoder.resolve()?;
+        }
         let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
         for kind in [crate::terms::MediaKind::Audio, crate::terms::MediaKind::Video] {
             if !codecs.iter().any(|codec| codec.kind() == kind) {
@@ -152,7 +154,7 @@ impl BridgeConfig {
         for spec in &self.outputs {
             spec.check()?;
         }
-        Ok(Checked { encoder, codecs })
+        Ok(codecs)
     }
 
     pub(crate) fn encoder_settings(&self) -> EncoderSettings {
@@ -170,13 +172,4 @@ impl BridgeConfig {
             preset: self.preset.clone(),
         }
     }
-}
-
-/// What [`BridgeConfig::check`] found out.
-#[derive(Clone, Debug)]
-pub(crate) struct Checked {
-    /// The encoder, when an output needs H.264.
-    pub(crate) encoder: Option<VideoEncoder>,
-    /// The codecs that this machine can decode, in the order asked for.
-    pub(crate) codecs: Vec<Codec>,
 }

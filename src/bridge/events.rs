@@ -89,6 +89,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in: Option<f64>,
     },
+    /// An output has ended: it was detached, or the bridge ends.
+    OutputStopped {
+        /// As it was asked for.
+        output: String,
+        /// Whether what it wrote has its end.
+        complete: bool,
+    },
     /// Something is being reached again.
     Reconnecting {
         /// The signaling server, or a participant.

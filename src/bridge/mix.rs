@@ -1,112 +1,168 @@
-//! The room's programme: the mixer and the encoders that its outputs need, started together and watched together.
+//! The room's programme: the mixers, encoders and relays that its outputs need, started when the first output asks for them,
+//! stopped when the last has gone, and watched together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::BridgeError;
-use super::config::{BridgeConfig, Checked};
+use super::config::BridgeConfig;
 use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::encoder::StreamEncoder;
+use crate::media::ingest::Decoding;
 use crate::media::layout::Rect;
 use crate::media::mixer::{Mixer, MixerInput, PIECE_OF_SOUND};
 use crate::media::producer::Producer;
 use crate::media::relay::Relay;
-use crate::output::{Codecs, Streams};
+use crate::output::{Stream, Streams};
 use crate::terms::MediaKind;
 
-/// A running mixer with its encoders.
+/// Whatever of mixers, encoders and relays runs now.
 #[derive(Debug)]
 pub(crate) struct Mix {
     pub(crate) streams: Streams,
-    mixer: Arc<Mixer>,
-    encoders: Vec<(MediaKind, StreamEncoder)>,
-    /// Of sound and of pictures; empty when no output copies.
-    relays: Vec<(MediaKind, Relay)>,
+    config: BridgeConfig,
+    clock: MediaClock,
+    mixers: BTreeMap<MediaKind, Arc<Mixer>>,
+    encoders: BTreeMap<Stream, StreamEncoder>,
+    relays: BTreeMap<Stream, Relay>,
+    fault_sender: mpsc::Sender<BridgeError>,
     faults: mpsc::Receiver<BridgeError>,
-    _watchers: JoinSet<()>,
+    watchers: JoinSet<()>,
 }
 
 impl Mix {
-    /// Builds and starts everything: black and silence are encoded from here on.
-    pub(crate) async fn start(
-        config: &BridgeConfig,
-        checked: &Checked,
-        clock: &MediaClock,
-    ) -> Result<Self, BridgeError> {
-        let settings = config.encoder_settings();
-        let mut mixer = Mixer::new(clock, config.canvas, config.jitter_latency)?;
-        let (picture, sound) = (mixer.producer(MediaKind::Video).clone(), mixer.producer(MediaKind::Audio).clone());
-        let (mut encoders, mut streams) = (Vec::new(), Streams::default());
-        let mut add = |kind, encoder: StreamEncoder| {
-            let producer = encoder.producer().clone();
-            encoders.push((kind, encoder));
-            Some(producer)
-        };
-        if let Some(encoder) = checked.encoder {
-            tracing::info!(encoder = encoder.name, "encodes H.264");
-            streams.h264 = add(MediaKind::Video, StreamEncoder::h264(clock, &picture, encoder, &settings)?);
-        }
-        let wants = |codecs: &[Codecs]| config.outputs.iter().any(|spec| codecs.contains(&spec.codecs()));
-        if wants(&[Codecs::H264Aac]) {
-            streams.aac = add(MediaKind::Audio, StreamEncoder::aac(clock, &sound, &settings)?);
-        }
-        if wants(&[Codecs::Vp8Opus]) {
-            streams.vp8 = add(MediaKind::Video, StreamEncoder::vp8(clock, &picture, &settings)?);
-        }
-        if wants(&[Codecs::Vp8Opus, Codecs::H264Opus]) {
-            streams.opus = add(MediaKind::Audio, StreamEncoder::opus(clock, &sound, &settings)?);
-        }
-
-        let mut relays = Vec::new();
-        if config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied) {
-            let (video, audio) = (Relay::new(clock, "relay-video")?, Relay::new(clock, "relay-audio")?);
-            streams.copied_video = Some(video.producer().clone());
-            streams.copied_audio = Some(audio.producer().clone());
-            relays = vec![(MediaKind::Audio, audio), (MediaKind::Video, video)];
-        }
-
+    /// Nothing runs until an output needs it.
+    pub(crate) fn new(config: &BridgeConfig, clock: &MediaClock) -> Self {
         let (fault_sender, faults) = mpsc::channel(1);
-        let mut watchers = JoinSet::new();
-        watchers.spawn(watch("the mixer", mixer.take_events(), fault_sender.clone()));
-        for (_, encoder) in &mut encoders {
-            watchers.spawn(watch("an encoder", encoder.take_events(), fault_sender.clone()));
-            encoder.play().await?;
+        Self {
+            streams: Streams::default(),
+            config: config.clone(),
+            clock: clock.clone(),
+            mixers: BTreeMap::new(),
+            encoders: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            fault_sender,
+            faults,
+            watchers: JoinSet::new(),
         }
-        for (_, relay) in &mut relays {
-            watchers.spawn(watch("a relay", relay.take_events(), fault_sender.clone()));
-            relay.play().await?;
+    }
+
+    /// Starts what these streams need and does not run yet: black and silence are encoded from here on.
+    pub(crate) async fn provide(&mut self, wanted: &BTreeSet<Stream>) -> Result<(), BridgeError> {
+        let missing: Vec<_> = wanted.iter().copied().filter(|stream| self.streams.get(*stream).is_none()).collect();
+        let mut begun = BTreeMap::new();
+        for stream in &missing {
+            if stream.is_copied() {
+                self.start_relay(*stream).await?;
+            } else {
+                let kind = stream.kind();
+                if !self.mixers.contains_key(&kind) && !begun.contains_key(&kind) {
+                    let (canvas, jitter) = (self.config.canvas, self.config.jitter_latency);
+                    begun.insert(kind, Mixer::new(&self.clock, kind, canvas, jitter)?);
+                }
+                let mixer = begun.get(&kind).or(self.mixers.get(&kind).map(AsRef::as_ref));
+                let raw = mixer.map(|mixer| mixer.producer().clone());
+                if let Some(raw) = raw {
+                    self.start_encoder(*stream, &raw).await?;
+                }
+            }
         }
-        mixer.play().await?;
-        let mix = Self { streams, mixer: Arc::new(mixer), encoders, relays, faults, _watchers: watchers };
-        if let Some(encoded) = mix.streams.h264.as_ref().or(mix.streams.vp8.as_ref()) {
+        for (kind, mut mixer) in begun {
+            self.watchers.spawn(watch("a mixer", mixer.take_events(), self.fault_sender.clone()));
+            mixer.play().await?;
+            self.mixers.insert(kind, Arc::new(mixer));
+        }
+        if let Some(picture) = missing.iter().find(|stream| !stream.is_copied() && stream.kind() == MediaKind::Video)
+            && let Some(encoded) = self.streams.get(*picture)
+        {
             // Only now does the mixer know how late the encoder is; without asking again its first pictures would be late.
             encoded.first_buffer().await;
         }
-        mix.mixer.recalculate_latency();
-        Ok(mix)
+        self.mixers.values().for_each(|mixer| mixer.recalculate_latency());
+        Ok(())
     }
 
-    /// Takes a participant's stream into the mix.
-    pub(crate) async fn attach(&self, kind: MediaKind, producer: Producer) -> Result<MixerInput, BridgeError> {
-        let mixer = Arc::clone(&self.mixer);
+    /// Stops what only other streams than these need. The inputs of a mixer that stops are to be dropped by the caller.
+    pub(crate) async fn keep(&mut self, wanted: &BTreeSet<Stream>) {
+        let idle = |stream: &Stream| !wanted.contains(stream);
+        for stream in self.encoders.keys().copied().filter(idle).collect::<Vec<_>>() {
+            self.streams.remove(stream);
+            if let Some(encoder) = self.encoders.remove(&stream) {
+                encoder.stop().await;
+            }
+        }
+        for stream in self.relays.keys().copied().filter(idle).collect::<Vec<_>>() {
+            self.streams.remove(stream);
+            if let Some(relay) = self.relays.remove(&stream) {
+                relay.stop().await;
+            }
+        }
+        let needed: BTreeSet<_> = self.encoders.keys().map(|stream| stream.kind()).collect();
+        for kind in self.mixers.keys().copied().filter(|kind| !needed.contains(kind)).collect::<Vec<_>>() {
+            if let Some(mixer) = self.mixers.remove(&kind) {
+                mixer.stop().await;
+            }
+        }
+    }
+
+    async fn start_relay(&mut self, stream: Stream) -> Result<(), BridgeError> {
+        let mut relay = Relay::new(&self.clock, &format!("relay-{}", stream.kind()))?;
+        self.watchers.spawn(watch("a relay", relay.take_events(), self.fault_sender.clone()));
+        relay.play().await?;
+        self.streams.insert(stream, relay.producer().clone());
+        self.relays.insert(stream, relay);
+        Ok(())
+    }
+
+    async fn start_encoder(&mut self, stream: Stream, raw: &Producer) -> Result<(), BridgeError> {
+        let (clock, settings) = (&self.clock, self.config.encoder_settings());
+        let mut encoder = match stream {
+            Stream::H264 => {
+                let encoder = self.config.encoder.resolve()?;
+                tracing::info!(encoder = encoder.name, "encodes H.264");
+                StreamEncoder::h264(clock, raw, encoder, &settings)?
+            }
+            Stream::Vp8 => StreamEncoder::vp8(clock, raw, &settings)?,
+            Stream::Aac => StreamEncoder::aac(clock, raw, &settings)?,
+            Stream::Opus => StreamEncoder::opus(clock, raw, &settings)?,
+            Stream::CopiedVideo | Stream::CopiedAudio => return Ok(()),
+        };
+        self.watchers.spawn(watch("an encoder", encoder.take_events(), self.fault_sender.clone()));
+        encoder.play().await?;
+        self.streams.insert(stream, encoder.producer().clone());
+        self.encoders.insert(stream, encoder);
+        Ok(())
+    }
+
+    /// Which kinds of media the mix takes, and therefore have to be decoded.
+    pub(crate) fn decoding(&self) -> Decoding {
+        let mixes = |kind| self.mixers.contains_key(&kind);
+        Decoding { audio: mixes(MediaKind::Audio), video: mixes(MediaKind::Video) }
+    }
+
+    /// Takes a participant's stream into the mix; `None` when nothing of its kind is mixed.
+    pub(crate) async fn attach(&self, kind: MediaKind, producer: Producer) -> Result<Option<MixerInput>, BridgeError> {
+        let Some(mixer) = self.mixers.get(&kind).map(Arc::clone) else { return Ok(None) };
         let attached = tokio::task::spawn_blocking(move || {
-            let input = mixer.attach(kind, &producer);
+            let input = mixer.attach(&producer);
             mixer.recalculate_latency();
             input
         });
         let failed = |error: tokio::task::JoinError| MediaError::Link(format!("the mixer's thread failed: {error}"));
-        Ok(attached.await.map_err(failed)??)
+        Ok(Some(attached.await.map_err(failed)??))
     }
 
     /// Takes a participant's streams out of the mix.
-    pub(crate) async fn detach(&self, inputs: Vec<MixerInput>) {
-        let mixer = Arc::clone(&self.mixer);
-        let detached = tokio::task::spawn_blocking(move || inputs.into_iter().for_each(|input| mixer.detach(input)));
+    pub(crate) async fn detach(&self, inputs: impl IntoIterator<Item = (MediaKind, MixerInput)>) {
+        let inputs: Vec<_> =
+            inputs.into_iter().filter_map(|(kind, input)| Some((Arc::clone(self.mixers.get(&kind)?), input))).collect();
+        let detached =
+            tokio::task::spawn_blocking(move || inputs.into_iter().for_each(|(mixer, input)| mixer.detach(input)));
         if let Err(error) = detached.await {
             tracing::error!(%error, "a participant could not be taken out of the mix");
         }
@@ -114,14 +170,14 @@ impl Mix {
 
     /// Chooses whose streams are passed on as they come; nobody's when there is no such participant.
     pub(crate) fn copy(&mut self, source: &HashMap<MediaKind, Producer>) {
-        for (kind, relay) in &mut self.relays {
-            if let Err(error) = relay.switch(source.get(kind)) {
-                tracing::error!(%kind, %error, "a participant's stream could not be passed on");
+        for (stream, relay) in &mut self.relays {
+            if let Err(error) = relay.switch(source.get(&stream.kind())) {
+                tracing::error!(kind = %stream.kind(), %error, "a participant's stream could not be passed on");
             }
         }
     }
 
-    /// The next failure of the mixer or an encoder: the bridge cannot go on without them.
+    /// The next failure of a mixer or an encoder: the bridge cannot go on without them.
     pub(crate) async fn fault(&mut self) -> BridgeError {
         match self.faults.recv().await {
             Some(fault) => fault,
@@ -129,30 +185,26 @@ impl Mix {
         }
     }
 
+    fn encoders(&self, kind: MediaKind) -> impl Iterator<Item = &StreamEncoder> {
+        self.encoders.iter().filter(move |(stream, _)| stream.kind() == kind).map(|(_, encoder)| encoder)
+    }
+
     /// Seconds of sound that came too fast for an encoder.
     pub(crate) fn sound_lost(&self) -> f64 {
-        let sound = self.encoders.iter().filter(|(kind, _)| *kind == MediaKind::Audio);
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-        let pieces = sound.map(|(_, encoder)| encoder.dropped()).sum::<u64>() as f64;
+        let pieces = self.encoders(MediaKind::Audio).map(StreamEncoder::dropped).sum::<u64>() as f64;
         pieces * PIECE_OF_SOUND.as_secs_f64()
     }
 
     /// Pictures that the first video encoder took, and those that came too fast for any of them.
     pub(crate) fn frames(&self) -> (u64, u64) {
-        let mut video = self.encoders.iter().filter(|(kind, _)| *kind == MediaKind::Video).map(|(_, encoder)| encoder);
-        let Some(first) = video.next() else { return (0, 0) };
-        (first.pushed(), first.dropped() + video.map(StreamEncoder::dropped).sum::<u64>())
+        let taken = self.encoders(MediaKind::Video).next().map_or(0, StreamEncoder::pushed);
+        (taken, self.encoders(MediaKind::Video).map(StreamEncoder::dropped).sum::<u64>())
     }
 
     /// Ends everything in bounded time.
-    pub(crate) async fn stop(self) {
-        for (_, encoder) in &self.encoders {
-            encoder.stop().await;
-        }
-        for (_, relay) in &self.relays {
-            relay.stop().await;
-        }
-        self.mixer.stop().await;
+    pub(crate) async fn stop(mut self) {
+        self.keep(&BTreeSet::new()).await;
     }
 }
 

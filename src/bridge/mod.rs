@@ -17,5 +17,5 @@ mod uplink;
 pub use config::BridgeConfig;
 pub use error::BridgeError;
 pub use events::{Event, Reason, Record, Summary};
-pub use room::run;
+pub use room::{Control, run};
 pub use state::{ParticipantState, Snapshot};

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use self::call::Call;
 use super::state::ParticipantState;
 use crate::media::clock::MediaClock;
-use crate::media::ingest::{Ingest, IngestSettings};
+use crate::media::ingest::{Decoding, Ingest, IngestSettings};
 use crate::media::producer::Producer;
 use crate::peer::{Peer, PeerConfig};
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SessionDescription, Ssrc};
@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Description(SessionDescription),
     /// From the other side.
     Candidate(Option<IceCandidate>),
+    /// What of it is wanted decoded from now on.
+    Decode(Decoding),
 }
 
 /// What a participant tells the room's task.
@@ -41,7 +43,7 @@ pub(crate) enum Report {
     /// To be sent to the other side.
     Candidate(Option<IceCandidate>),
     /// The first packet of a track came: its media flows from here on.
-    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Option<Producer> },
+    TrackStarted { kind: MediaKind, codec: Codec, ssrc: Ssrc, raw: Producer, encoded: Producer },
     /// A track sends nothing, or goes on.
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.

@@ -1,32 +1,32 @@
 //! The bridge's actor: it owns the seat in the room, the participants, the mix and the outputs.
 
+mod control;
 mod ending;
 mod seating;
 mod telling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::control::Control;
 use super::BridgeError;
-use super::config::{BridgeConfig, Checked};
+use super::config::BridgeConfig;
 use super::events::{Event, Reason, Record, Summary};
 use super::mix::Mix;
 use super::participant::{Message, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
-use super::uplink::WhipUplink;
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
-use crate::output::{OutputEvent, Outputs, Session as OutputSession};
+use crate::output::{OutputEvent, Outputs};
 use crate::peer::Network;
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
-use crate::terms::{IceServer, MediaKind, ParticipantId};
+use crate::terms::{Codec, IceServer, MediaKind, ParticipantId};
 
 /// Reports of participants that may wait for the room's task.
 const REPORTS: usize = 512;
@@ -49,12 +49,14 @@ pub async fn run(
     config: BridgeConfig,
     events: mpsc::Sender<Record>,
     snapshots: Option<tokio::sync::watch::Sender<Snapshot>>,
+    controls: mpsc::Receiver<Control>,
     stop: CancellationToken,
 ) -> Result<Summary, BridgeError> {
-    let checked = config.check()?;
+    let codecs = config.check()?;
     let network = Network::open(&config.network, config.room.is_loopback())?;
     let clock = MediaClock::start();
-    let mix = Mix::start(&config, &checked, &clock).await?;
+    let mut mix = Mix::new(&config, &clock);
+    mix.provide(&config.outputs.iter().flat_map(|spec| spec.tracks.iter()).collect()).await?;
     let (reports, report_receiver) = mpsc::channel(REPORTS);
     let leave = CancellationToken::new();
     let options = JoinOptions { origin: config.origin.clone(), ..JoinOptions::default() };
@@ -81,9 +83,9 @@ pub async fn run(
         output_states: BTreeMap::new(),
         frames: (Instant::now(), 0),
         config,
-        checked,
+        codecs,
     };
-    let ended = room.run(report_receiver, &stop).await;
+    let ended = room.run(report_receiver, controls, &stop).await;
     room.end(ended).await
 }
 
@@ -93,7 +95,9 @@ struct Seat {
     id: ParticipantId,
     participant: Participant,
     inputs: HashMap<MediaKind, MixerInput>,
-    /// Its streams as they come, where a WebM can take them.
+    /// What it sends, decoded: for the mix.
+    raw: HashMap<MediaKind, Producer>,
+    /// Its streams as they come.
     copies: HashMap<MediaKind, Producer>,
     picture_flows: bool,
     /// Somebody is there; a seat may also wait for whoever takes our offer.
@@ -102,7 +106,8 @@ struct Seat {
 
 struct Room {
     config: BridgeConfig,
-    checked: Checked,
+    /// Those that this machine can decode, in the order asked for.
+    codecs: Vec<Codec>,
     clock: MediaClock,
     mix: Mix,
     network: Network,
@@ -135,6 +140,7 @@ impl Room {
     async fn run(
         &mut self,
         mut reports: mpsc::Receiver<(ParticipantId, u64, Report)>,
+        mut controls: mpsc::Receiver<Control>,
         stop: &CancellationToken,
     ) -> Ended {
         let mut tick = tokio::time::interval(SNAPSHOT);
@@ -157,6 +163,7 @@ impl Room {
                     // Why it ended is known when the session is closed.
                     None => return Ok(Reason::RoomLost),
                 },
+                Some(control) = controls.recv() => self.control(control).await,
                 () = until(self.redial.next()) => self.call_again().await,
                 Some((id, generation, report)) = reports.recv() => self.report(&id, generation, report).await,
                 Some(event) = next_output_event(&mut self.outputs) => self.output_event(event).await,
@@ -177,7 +184,7 @@ impl Room {
                 self.room_ice_servers = ice_servers;
                 self.me = Some(me.clone());
                 if self.started.is_none() {
-                    self.start_outputs();
+                    self.start_outputs().await;
                 }
                 self.tell(Event::Joined { room: self.config.room.room().to_owned(), me }).await;
             }
@@ -213,20 +220,6 @@ impl Room {
                 self.tell(Event::Reconnecting { what, attempt, retry_in, reason }).await;
             }
         }
-    }
-
-    fn start_outputs(&mut self) {
-        self.started = Some((jiff::Timestamp::now(), Instant::now()));
-        let session = OutputSession {
-            room: self.config.room.room().to_owned(),
-            fps: self.config.canvas.fps,
-            bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
-            uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
-        };
-        let (sender, receiver) = mpsc::channel(REPORTS);
-        let specs = &self.config.outputs;
-        self.output_states = specs.iter().map(|spec| (spec.to_string(), OutputState::default())).collect();
-        self.outputs = Some((Outputs::start(specs, &session, &self.clock, &self.mix.streams, &sender), receiver));
     }
 
     async fn send(&self, command: Command) {

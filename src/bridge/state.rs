@@ -68,4 +68,6 @@ pub enum OutputPhase {
     Ready,
     /// It failed and waits for its next attempt.
     Retrying,
+    /// It failed and is not tried again.
+    Failed,
 }

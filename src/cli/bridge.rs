@@ -21,6 +21,9 @@ use super::{Context, Exit, Failure, control, print_line};
 /// Events that wait for stdout; a reader that stops reading holds the bridge back no longer than this many events.
 const EVENTS: usize = 256;
 
+/// Commands that may wait.
+const CONTROLS: usize = 16;
+
 /// Options of `roomcast bridge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -90,8 +93,9 @@ pub(crate) struct Options {
     /// Write what the run was like to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Read commands from stdin, one JSON object per line ({"command":"stop"}); its end stops the bridge.
-    #[arg(long, hide = true)]
+    /// Read commands from stdin, one JSON object per line: {"command":"attach","output":"URL"}, {"command":"detach","output":"URL"},
+    /// {"command":"stop"}; its end stops the bridge.
+    #[arg(long)]
     control: bool,
     #[command(flatten)]
     network: NetworkOptions,
@@ -149,8 +153,9 @@ impl Options {
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
     let config = options.config()?;
     let stop = context.shutdown.token().child_token();
+    let (controls, control_receiver) = mpsc::channel(CONTROLS);
     if options.control {
-        tokio::spawn(control::obey_stdin(stop.clone()));
+        tokio::spawn(control::obey_stdin(controls, stop.clone()));
     }
     let (events, mut receiver) = mpsc::channel::<Record>(EVENTS);
     let (snapshots, snapshot_receiver) = watch::channel(Snapshot::default());
@@ -175,7 +180,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         }
         stopped
     });
-    let ended = bridge::run(config, events, Some(snapshots), stop).await;
+    let ended = bridge::run(config, events, Some(snapshots), control_receiver, stop).await;
     let stopped = printing.await.context("the event printer failed")?;
     if let (Some(path), Some(summary)) = (&options.report, &stopped) {
         write_report(path, &serde_json::to_string_pretty(summary).context("the report")?)?;
@@ -231,6 +236,9 @@ fn describe(event: &Event) -> Option<String> {
             Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
             None => format!("failed: {output}: {error}"),
         },
+        Event::OutputStopped { output, complete } => {
+            format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
+        }
         Event::Reconnecting { what, attempt, reason, .. } => {
             format!("reconnecting to {what} (attempt {attempt}): {reason}")
         }

@@ -80,7 +80,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     });
     let stop = context.shutdown.token().child_token();
     if options.control {
-        tokio::spawn(control::obey_stdin(stop.clone()));
+        tokio::spawn(control::obey_stdin(mpsc::channel(1).0, stop.clone()));
     }
     let outcome = publish(url, publishing, sender, stop).await;
     printing.await?;

@@ -5,6 +5,7 @@
 //! never blocks: the queue in front is bounded and drops its oldest packet.
 
 mod decoders;
+mod gate;
 mod input;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use gstreamer_app as gst_app;
 use tokio::sync::Notify;
 
 use self::decoders::{Sinks, decode_new_pads};
+use self::gate::Gate;
 pub use self::input::Input;
 use self::input::{PayloadTypes, answer_payload_types};
 use super::MediaError;
@@ -29,13 +31,22 @@ use crate::terms::MediaKind;
 /// How fast lip sync may correct itself, in ns per report: 140 ms become a second of small steps instead of one jump.
 const MAX_SYNC_STEP: u64 = 2_000_000;
 
+/// Which kinds of media are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Sound.
+    pub audio: bool,
+    /// Pictures.
+    pub video: bool,
+}
+
 /// How a participant's media is received.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestSettings {
     /// The loss budget: how long a lost packet may take to arrive again.
     pub jitter: Duration,
-    /// Whether outputs take the streams as they came, too.
-    pub pass_on: bool,
+    /// Whether sound and pictures are decoded from the start; see [`Ingest::decode`].
+    pub decode: Decoding,
 }
 
 /// The receiving end of one participant.
@@ -44,7 +55,8 @@ pub struct Ingest {
     pipeline: LivePipeline,
     inputs: [Input; 2],
     raw: [Producer; 2],
-    encoded: [Option<Producer>; 2],
+    encoded: [Producer; 2],
+    gates: [Gate; 2],
     frames: Arc<AtomicU64>,
 }
 
@@ -73,19 +85,22 @@ impl Ingest {
             Input::new(&pipeline, &rtpbin, inputs[0], &payload_types)?,
             Input::new(&pipeline, &rtpbin, inputs[1], &payload_types)?,
         ];
-        let sinks = ["audio", "video"].map(|kind| Sinks {
+        let gates = [Gate::new(settings.decode.audio), Gate::new(settings.decode.video)];
+        let [audio_gate, video_gate] = gates.clone();
+        let sinks = [("audio", audio_gate), ("video", video_gate)].map(|(kind, gate)| Sinks {
             raw: appsink(kind),
-            encoded: settings.pass_on.then(|| appsink(&format!("{kind}-encoded"))),
+            encoded: appsink(&format!("{kind}-encoded")),
+            gate,
         });
-        for sink in sinks.iter().flat_map(|sinks| [Some(&sinks.raw), sinks.encoded.as_ref()]).flatten() {
+        for sink in sinks.iter().flat_map(|sinks| [&sinks.raw, &sinks.encoded]) {
             add(&pipeline, sink)?;
         }
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
-        let encoded = sinks.each_ref().map(|sinks| sinks.encoded.as_ref().map(Producer::new));
+        let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
         let frames = count_buffers(&sinks[1].raw);
         answer_payload_types(&rtpbin, payload_types);
         decode_new_pads(&pipeline, &rtpbin, sinks, keyframe_wanted);
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, raw, encoded, frames })
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, raw, encoded, gates, frames })
     }
 
     /// Starts to take packets.
@@ -103,10 +118,16 @@ impl Ingest {
         &self.raw[session(kind) as usize]
     }
 
-    /// The media of one kind as it came, without RTP: frames or packets of the participant's own codec. `None` when the
-    /// settings say that nobody wants it.
-    pub fn encoded(&self, kind: MediaKind) -> Option<&Producer> {
-        self.encoded[session(kind) as usize].as_ref()
+    /// The media of one kind as it came, without RTP: frames or packets of the participant's own codec.
+    pub fn encoded(&self, kind: MediaKind) -> &Producer {
+        &self.encoded[session(kind) as usize]
+    }
+
+    /// Starts or ends decoding. What is not decoded costs nothing but its packets; pictures begin again at a keyframe, which
+    /// is for the caller to ask for.
+    pub fn decode(&self, decoding: Decoding) {
+        self.gates[0].set(decoding.audio);
+        self.gates[1].set(decoding.video);
     }
 
     /// Pictures decoded so far.

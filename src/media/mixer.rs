@@ -1,15 +1,17 @@
 //! The canvas: every participant's picture on one, every voice in one, always live.
 //!
-//! Compositor and audiomixer run with `force-live`: they put out a picture and a piece of sound at each tick of the
-//! clock whether or not anybody sends. A participant who pauses, mutes or vanishes leaves a last picture, black or
-//! silence, never a stall. The bridge calls this from blocking threads; outputs never see it.
+//! A mixer is of pictures (compositor) or of sound (audiomixer), and runs with `force-live`: it puts out a picture or a
+//! piece of sound at each tick of the clock whether or not anybody sends. A participant who pauses, mutes or vanishes
+//! leaves a last picture, black or silence, never a stall. It may start at any time: it begins with the present, not with
+//! the zero of the clock. The bridge calls this from blocking threads; outputs never see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gst::prelude::*;
+use gst_base::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use gstreamer_base as gst_base;
 use tokio::sync::mpsc;
 
 use super::MediaError;
@@ -42,22 +44,32 @@ pub struct Canvas {
 }
 
 impl Canvas {
+    /// What browsers send is in the colours of BT.601 whatever its size; a canvas in other colours would cost a conversion
+    /// of every pixel.
+    fn caps(self) -> String {
+        let (Size { width, height }, fps) = (self.size, self.fps);
+        format!(
+            "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1,\
+             colorimetry=bt601,chroma-site=mpeg2"
+        )
+    }
+
     /// The time from one picture to the next.
     fn tick(self) -> gst::ClockTime {
         gst::ClockTime::SECOND / u64::try_from(self.fps).unwrap_or(1).max(1)
     }
 }
 
-/// The running mix of one room.
+/// The running mix of one room's pictures, or of its sound.
 #[derive(Debug)]
 pub struct Mixer {
+    kind: MediaKind,
     pipeline: LivePipeline,
-    compositor: gst::Element,
-    audiomixer: gst::Element,
+    aggregator: gst_base::Aggregator,
     canvas: Canvas,
     phases: Phases,
-    video: Producer,
-    audio: Producer,
+    clock: MediaClock,
+    producer: Producer,
 }
 
 /// One participant's picture or voice in the mix.
@@ -71,52 +83,57 @@ pub struct MixerInput {
 }
 
 impl Mixer {
-    /// Builds the canvas. `jitter` is the budget of the ingests that will be attached.
-    pub fn new(clock: &MediaClock, canvas: Canvas, jitter: std::time::Duration) -> Result<Self, MediaError> {
-        let pipeline = gst::Pipeline::with_name("mixer");
+    /// Builds the mixer of one kind. `jitter` is the budget of the ingests that will be attached.
+    pub fn new(
+        clock: &MediaClock,
+        kind: MediaKind,
+        canvas: Canvas,
+        jitter: std::time::Duration,
+    ) -> Result<Self, MediaError> {
+        let pipeline = gst::Pipeline::with_name(&format!("mixer-{kind}"));
         let phases = Phases::default();
-        let compositor = live("compositor", VIDEO_LATENESS, gst::ClockTime::ZERO)?;
-        compositor.set_property_from_str("background", "black");
-        let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
-        let audiomixer = live("audiomixer", jitter, AUDIO_LATENCY)?;
-        let piece = u64::try_from(PIECE_OF_SOUND.as_nanos()).unwrap_or(u64::MAX);
-        audiomixer.set_property("output-buffer-duration", piece);
-        let (width, height, fps) = (canvas.size.width, canvas.size.height, canvas.fps);
-        // What browsers send is in the colours of BT.601 whatever its size; a canvas in other colours would cost a
-        // conversion of every pixel.
-        let video_caps = format!(
-            "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,pixel-aspect-ratio=1/1,\
-             colorimetry=bt601,chroma-site=mpeg2"
-        );
-        let video = chain(&pipeline, &compositor, &video_caps, "video")?;
-        let audio = chain(&pipeline, &audiomixer, RAW_AUDIO, "audio")?;
-        for mixer in [&compositor, &audiomixer] {
-            // Never linked: when the last input leaves an aggregator without pads, it would start again from zero.
-            mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no idle pad"))?;
-        }
-        if let Some(pad) = compositor.static_pad("src") {
+        let (mixer, caps) = match kind {
+            MediaKind::Video => (pictures()?, canvas.caps()),
+            MediaKind::Audio => (sound(jitter)?, RAW_AUDIO.to_owned()),
+        };
+        let producer = chain(&pipeline, &mixer, &caps, kind)?;
+        // Never linked: when the last input leaves an aggregator without pads, it would start again from zero.
+        mixer.request_pad_simple("sink_%u").ok_or_else(|| MediaError::link("the mixer gives no idle pad"))?;
+        if kind == MediaKind::Video
+            && let Some(pad) = mixer.static_pad("src")
+        {
             correct_time(&pad, canvas.tick(), phases.clone());
         }
+        let aggregator = mixer
+            .downcast::<gst_base::Aggregator>()
+            .map_err(|_| MediaError::link(format!("the mixer of {kind} is no aggregator")))?;
         let pipeline = LivePipeline::new(pipeline, clock)?;
-        Ok(Self { pipeline, compositor, audiomixer, canvas, phases, video, audio })
+        Ok(Self { kind, pipeline, aggregator, canvas, phases, clock: clock.clone(), producer })
     }
 
-    /// Starts to put out black and silence.
+    /// Starts to put out black or silence, from now on.
     pub async fn play(&mut self) -> Result<(), MediaError> {
+        let tick = match self.kind {
+            MediaKind::Video => self.canvas.tick(),
+            MediaKind::Audio => gst::ClockTime::try_from(PIECE_OF_SOUND).unwrap_or(AUDIO_LATENCY),
+        };
+        let now = self.clock.running_time().nseconds().next_multiple_of(tick.nseconds());
+        self.pipeline.pause().await?;
+        // Otherwise it would make up for all the time since the zero of the clock, as fast as it can.
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_position(gst::ClockTime::from_nseconds(now));
+        self.aggregator.update_segment(&segment);
         self.pipeline.play().await
     }
 
     /// The mixed picture (`video/x-raw`, I420) or sound (S16LE, 48 kHz, stereo).
-    pub fn producer(&self, kind: MediaKind) -> &Producer {
-        match kind {
-            MediaKind::Audio => &self.audio,
-            MediaKind::Video => &self.video,
-        }
+    pub fn producer(&self) -> &Producer {
+        &self.producer
     }
 
     /// Takes a raw stream into the mix; a picture stays hidden until it is placed. Takes a few milliseconds.
-    pub fn attach(&self, kind: MediaKind, producer: &Producer) -> Result<MixerInput, MediaError> {
-        let mixer = self.mixer(kind);
+    pub fn attach(&self, producer: &Producer) -> Result<MixerInput, MediaError> {
+        let (kind, mixer) = (self.kind, &self.aggregator);
         let bin = gst::Bin::new();
         let appsrc = gst_app::AppSrc::builder().name("source").build();
         let add = |element: &gst::Element| bin.add(element).map_err(|error| MediaError::link(error.to_string()));
@@ -158,7 +175,7 @@ impl Mixer {
     pub fn detach(&self, input: MixerInput) {
         let MixerInput { kind, feed, bin, pad, .. } = input;
         drop(feed);
-        self.mixer(kind).release_request_pad(&pad);
+        self.aggregator.release_request_pad(&pad);
         if bin.set_state(gst::State::Null).is_err() || self.pipeline.pipeline().remove(&bin).is_err() {
             tracing::warn!(%kind, "an input of the mixer could not be removed");
         }
@@ -180,13 +197,6 @@ impl Mixer {
     pub async fn stop(&self) -> bool {
         self.pipeline.stop().await
     }
-
-    fn mixer(&self, kind: MediaKind) -> &gst::Element {
-        match kind {
-            MediaKind::Audio => &self.audiomixer,
-            MediaKind::Video => &self.compositor,
-        }
-    }
 }
 
 impl MixerInput {
@@ -205,6 +215,20 @@ impl MixerInput {
     }
 }
 
+fn pictures() -> Result<gst::Element, MediaError> {
+    let compositor = live("compositor", VIDEO_LATENESS, gst::ClockTime::ZERO)?;
+    compositor.set_property_from_str("background", "black");
+    Ok(compositor)
+}
+
+fn sound(jitter: std::time::Duration) -> Result<gst::Element, MediaError> {
+    let jitter = gst::ClockTime::try_from(jitter).unwrap_or(AUDIO_LATENCY);
+    let audiomixer = live("audiomixer", jitter, AUDIO_LATENCY)?;
+    let piece = u64::try_from(PIECE_OF_SOUND.as_nanos()).unwrap_or(u64::MAX);
+    audiomixer.set_property("output-buffer-duration", piece);
+    Ok(audiomixer)
+}
+
 fn live(factory: &str, upstream: gst::ClockTime, latency: gst::ClockTime) -> Result<gst::Element, MediaError> {
     gst::ElementFactory::make(factory)
         .property("force-live", true)
@@ -218,10 +242,10 @@ fn live(factory: &str, upstream: gst::ClockTime, latency: gst::ClockTime) -> Res
 }
 
 /// Links a mixer through fixed caps to a producer, and adds all of it to the pipeline.
-fn chain(pipeline: &gst::Pipeline, mixer: &gst::Element, caps: &str, name: &str) -> Result<Producer, MediaError> {
+fn chain(pipeline: &gst::Pipeline, mixer: &gst::Element, caps: &str, kind: MediaKind) -> Result<Producer, MediaError> {
     let filter = make("capsfilter")?;
     filter.set_property_from_str("caps", caps);
-    let sink = appsink(name);
+    let sink = appsink(&kind.to_string());
     let elements = [mixer, &filter, sink.upcast_ref()];
     pipeline.add_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
     gst::Element::link_many(elements).map_err(|error| MediaError::link(error.to_string()))?;

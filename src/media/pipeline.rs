@@ -53,16 +53,25 @@ impl LivePipeline {
             .ok_or_else(|| MediaError::link(format!("{} has no element named `{name}`", self.pipeline.name())))
     }
 
+    /// Goes to PAUSED in bounded time: sources are open, nothing flows.
+    pub async fn pause(&mut self) -> Result<(), MediaError> {
+        self.change("PAUSED", gst::State::Paused).await
+    }
+
     /// Goes to PLAYING in bounded time.
     pub async fn play(&mut self) -> Result<(), MediaError> {
+        self.change("PLAYING", gst::State::Playing).await
+    }
+
+    async fn change(&mut self, name: &'static str, state: gst::State) -> Result<(), MediaError> {
         let pipeline = self.pipeline.clone();
-        let playing = tokio::task::spawn_blocking(move || pipeline.set_state(gst::State::Playing).is_ok());
-        let reason = match tokio::time::timeout(STATE_CHANGE, playing).await {
+        let changed = tokio::task::spawn_blocking(move || pipeline.set_state(state).is_ok());
+        let reason = match tokio::time::timeout(STATE_CHANGE, changed).await {
             Ok(Ok(true)) => return Ok(()),
             Ok(_) => self.first_fault().await,
             Err(_) => format!("no answer in {STATE_CHANGE:?}"),
         };
-        Err(MediaError::State { pipeline: self.pipeline.name().to_string(), state: "PLAYING", reason })
+        Err(MediaError::State { pipeline: self.pipeline.name().to_string(), state: name, reason })
     }
 
     /// The words of the element that failed: the bus thread needs a moment to hand them over.

@@ -71,6 +71,12 @@ impl Producer {
         }
     }
 
+    /// The stream's form, as soon as something has flowed.
+    pub async fn caps(&self) -> gst::Caps {
+        let Some(pad) = self.0.appsink().static_pad("sink") else { return std::future::pending().await };
+        when_caps_are_known(std::slice::from_ref(&pad), || pad.current_caps()).await
+    }
+
     /// Asks for a keyframe at the first picture that was taken at this running time or later.
     pub fn request_keyframe(&self, from: gst::ClockTime) {
         let request = gst_video::UpstreamForceKeyUnitEvent::builder().running_time(from).all_headers(true).build();
@@ -112,4 +118,27 @@ pub(crate) fn appsink(name: &str) -> gst_app::AppSink {
     let sink = gst_app::AppSink::builder().name(name).build();
     sink.set_property("async", false);
     sink
+}
+
+/// Waits until `ready` gives a value, looking each time when a pad's caps change.
+pub(crate) async fn when_caps_are_known<T>(pads: &[gst::Pad], ready: impl Fn() -> Option<T>) -> T {
+    let changed = Arc::new(Notify::new());
+    let watched: Vec<_> = pads
+        .iter()
+        .map(|pad| {
+            let changed = Arc::clone(&changed);
+            (pad.clone(), pad.connect_caps_notify(move |_| changed.notify_one()))
+        })
+        .collect();
+    let value = loop {
+        // A permit is kept when the caps change between the look and the wait.
+        match ready() {
+            Some(value) => break value,
+            None => changed.notified().await,
+        }
+    };
+    for (pad, handler) in watched {
+        pad.disconnect(handler);
+    }
+    value
 }

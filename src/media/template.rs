@@ -21,6 +21,7 @@ const ALLOWED: &[&str] = &[
     "appsrc",
     "audioconvert",
     "audioresample",
+    "av1parse",
     "avenc_aac",
     "capsfilter",
     "fdkaacenc",
@@ -41,10 +42,12 @@ const ALLOWED: &[&str] = &[
     "qtdemux",
     "queue",
     "rtpbin",
+    "rtpav1pay",
     "rtph264pay",
     "rtpmp4gpay",
     "rtpopuspay",
     "rtpvp8pay",
+    "rtpvp9pay",
     "udpsink",
     "v4l2h264enc",
     "vah264enc",
@@ -53,6 +56,7 @@ const ALLOWED: &[&str] = &[
     "videoconvertscale",
     "voaacenc",
     "vp8enc",
+    "vp9parse",
     "webmmux",
     "x264enc",
 ];
@@ -83,10 +87,50 @@ pub enum TemplateError {
     },
 }
 
+/// Which of its ends `video` and `audio` a template gets, and what each stream passes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The end of pictures; `None` leaves out the template's lines that begin with `video:`.
+    pub video: Option<Parser>,
+    /// The end of sound; `None` leaves out the lines that begin with `audio:`.
+    pub audio: Option<Parser>,
+}
+
+/// What a stream passes first: for `{parse}` in a template what finds out what a muxer wants to know about it, and for `{pay}`
+/// what makes RTP packets of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parser {
+    parse: &'static str,
+    pay: &'static str,
+}
+
+impl Parser {
+    /// The parser for a stream of this form; `None` when it is a form that no output carries.
+    pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
+        // Frames of VP8 and pieces of PCMU say everything themselves.
+        let (parse, pay) = match caps.structure(0)?.name().as_str() {
+            "video/x-h264" => ("h264parse", "rtph264pay config-interval=-1 aggregate-mode=zero-latency"),
+            "video/x-vp8" => ("identity silent=true", "rtpvp8pay picture-id-mode=2"),
+            "video/x-vp9" => ("vp9parse", "rtpvp9pay picture-id-mode=2"),
+            "video/x-av1" => ("av1parse", "rtpav1pay"),
+            "audio/mpeg" => ("aacparse", "rtpmp4gpay"),
+            "audio/x-opus" => ("opusparse", "rtpopuspay"),
+            "audio/x-mulaw" => ("identity silent=true", "rtppcmupay"),
+            _ => return None,
+        };
+        Some(Self { parse, pay })
+    }
+}
+
 /// Builds the pipeline of `pipelines/{template}.launch`, called `name` on its bus.
 pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
+    build_with(template, name, Ends::default())
+}
+
+/// Builds a template that has ends for pictures and sound.
+pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipeline, MediaError> {
     let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
-    let text = String::from_utf8_lossy(&text.data);
+    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
     check(template, &text)?;
     let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
     let mut context = gst::ParseContext::new();
@@ -99,6 +143,19 @@ pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
         element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
     pipeline.set_property("name", name);
     Ok(pipeline)
+}
+
+/// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
+fn with_ends(text: &str, ends: Ends) -> String {
+    let line = |line: &str| {
+        let (end, rest) = match (line.strip_prefix("video:"), line.strip_prefix("audio:")) {
+            (Some(rest), _) => (ends.video, rest),
+            (_, Some(rest)) => (ends.audio, rest),
+            _ => return line.to_owned(),
+        };
+        end.map(|form| rest.replace("{parse}", form.parse).replace("{pay}", form.pay)).unwrap_or_default()
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn strip_comments(text: &str) -> String {
@@ -128,12 +185,27 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
+    const BOTH: Ends = Ends {
+        video: Some(Parser { parse: "h264parse", pay: "rtph264pay" }),
+        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay" }),
+    };
+
+    #[test]
+    fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {
+        let text = "# x\nvideo: appsrc name=video ! {parse} ! mux.\naudio: appsrc name=audio ! {parse} ! mux.\nmatroskamux name=mux";
+        assert_eq!(
+            with_ends(text, Ends { audio: None, ..BOTH }),
+            "# x\n appsrc name=video ! h264parse ! mux.\n\nmatroskamux name=mux"
+        );
+        assert!(with_ends(text, BOTH).contains("opusparse ! mux."));
+    }
+
     #[test]
     fn every_template_passes_the_allow_list() {
         let mut count = 0;
         for path in Texts::iter() {
             let text = Texts::get(&path).unwrap();
-            check(&path, &String::from_utf8_lossy(&text.data)).unwrap();
+            check(&path, &with_ends(&String::from_utf8_lossy(&text.data), BOTH)).unwrap();
             count += 1;
         }
         assert!(count > 5, "the templates are embedded");

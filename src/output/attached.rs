@@ -11,6 +11,7 @@ use gst::prelude::*;
 use tokio::sync::Notify;
 
 use super::OutputError;
+use super::streams::{Forms, Sources};
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::pipeline::{LivePipeline, running_time};
@@ -32,35 +33,37 @@ pub(crate) struct Attached {
     progress: Arc<Progress>,
 }
 
-/// Up to which running time, in ns, picture and sound have reached the output, and where both end.
+/// Up to which running time, in ns, each stream has reached the output, and where all of them end.
 #[derive(Debug)]
 struct Progress {
-    reached: [AtomicU64; 2],
+    reached: Vec<AtomicU64>,
     end: AtomicU64,
     moved: Notify,
 }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Self { reached: Default::default(), end: AtomicU64::new(u64::MAX), moved: Notify::new() }
-    }
-}
-
 impl Progress {
-    fn watch(self: &Arc<Self>, pad: &gst::Pad, index: usize) {
-        let progress = Arc::clone(self);
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) else {
-                return gst::PadProbeReturn::Ok;
-            };
-            progress.reached[index].store(time.nseconds(), Ordering::Relaxed);
-            progress.moved.notify_one();
-            let over = time.nseconds() > progress.end.load(Ordering::Relaxed);
-            if over { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
-        });
+    fn watch<'a>(pads: impl Iterator<Item = &'a gst::Pad>) -> Arc<Self> {
+        let pads: Vec<_> = pads.collect();
+        let reached = pads.iter().map(|_| AtomicU64::new(0)).collect();
+        let progress = Arc::new(Self { reached, end: AtomicU64::new(u64::MAX), moved: Notify::new() });
+        for (index, pad) in pads.into_iter().enumerate() {
+            let progress = Arc::clone(&progress);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+                let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) else {
+                    return gst::PadProbeReturn::Ok;
+                };
+                if let Some(reached) = progress.reached.get(index) {
+                    reached.store(time.nseconds(), Ordering::Relaxed);
+                }
+                progress.moved.notify_one();
+                let over = time.nseconds() > progress.end.load(Ordering::Relaxed);
+                if over { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+            });
+        }
+        progress
     }
 
-    /// Lets picture and sound end at `time`, and waits until both are there.
+    /// Lets the streams end at `time`, and waits until all of them are there.
     async fn end(&self, time: gst::ClockTime) {
         self.end.store(time.nseconds(), Ordering::Relaxed);
         while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < time.nseconds()) {
@@ -75,25 +78,28 @@ impl Attached {
         template: &str,
         name: &str,
         clock: &MediaClock,
-        video: &Producer,
-        audio: &Producer,
+        sources: &Sources,
+        forms: &Forms,
     ) -> Result<Self, OutputError> {
-        let live = LivePipeline::new(template::build(template, name)?, clock)?;
+        let live = LivePipeline::new(template::build_with(template, name, forms.ends()?)?, clock)?;
         let feed = |end: &str, producer: &Producer| {
             let appsrc = live
                 .element(end)?
                 .downcast::<gst_app::AppSrc>()
                 .map_err(|_| MediaError::Link(format!("pipelines/{template}.launch: `{end}` is not an appsrc")))?;
-            producer.feed(&appsrc, Patience::Output)
+            let pad = source_pad(&live, end)?;
+            Ok::<_, MediaError>((producer.feed(&appsrc, Patience::Output)?, pad))
         };
-        let feeds = vec![feed("video", video)?, feed("audio", audio)?];
-        let (picture, sound) = (source_pad(&live, "video")?, source_pad(&live, "audio")?);
+        let picture = sources.video.as_ref().map(|producer| feed("video", producer)).transpose()?;
+        let sound = sources.audio.as_ref().map(|producer| feed("audio", producer)).transpose()?;
         let start = clock.running_time();
-        start_together(&picture, &sound, start);
-        video.request_keyframe(start);
-        let progress = Arc::new(Progress::default());
-        progress.watch(&picture, 0);
-        progress.watch(&sound, 1);
+        start_together(picture.as_ref().map(|(_, pad)| pad), sound.as_ref().map(|(_, pad)| pad), start);
+        if let Some(video) = &sources.video {
+            video.request_keyframe(start);
+        }
+        let ends: Vec<_> = picture.into_iter().chain(sound).collect();
+        let progress = Progress::watch(ends.iter().map(|(_, pad)| pad));
+        let feeds = ends.into_iter().map(|(feed, _)| feed).collect();
         Ok(Self { live, clock: clock.clone(), feeds, progress })
     }
 
@@ -158,49 +164,31 @@ fn source_pad(live: &LivePipeline, end: &str) -> Result<gst::Pad, MediaError> {
 /// Lets picture and sound begin together, with the first keyframe of what was mixed since `start`. Encoders may still hold
 /// what happened before, and sound that ran ahead of its picture would be a hole in the picture at the beginning of every
 /// file and playlist.
-fn start_together(video: &gst::Pad, audio: &gst::Pad, start: gst::ClockTime) {
-    let first_picture = Arc::new(OnceLock::new());
-    let first = Arc::clone(&first_picture);
-    video.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
-        let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        match running_time(pad, buffer) {
-            Some(time) if keyframe && time >= start => {
-                // This probe does so once.
-                first.set(time).ok();
-                gst::PadProbeReturn::Remove
+fn start_together(video: Option<&gst::Pad>, audio: Option<&gst::Pad>, start: gst::ClockTime) {
+    // Without pictures, sound begins at once.
+    let first_picture = Arc::new(video.map_or(OnceLock::from(start), |_| OnceLock::new()));
+    if let Some(video) = video {
+        let first = Arc::clone(&first_picture);
+        video.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+            let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            match running_time(pad, buffer) {
+                Some(time) if keyframe && time >= start => {
+                    // This probe does so once.
+                    first.set(time).ok();
+                    gst::PadProbeReturn::Remove
+                }
+                _ => gst::PadProbeReturn::Handled,
             }
-            _ => gst::PadProbeReturn::Handled,
-        }
-    });
-    audio.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let time = info.buffer().and_then(|buffer| running_time(pad, buffer));
-        match (first_picture.get(), time) {
-            (Some(first), Some(time)) if time >= *first => gst::PadProbeReturn::Remove,
-            _ => gst::PadProbeReturn::Handled,
-        }
-    });
-}
-
-/// Waits until `ready` gives a value, looking each time when `pad`'s caps change.
-pub(crate) async fn when_caps_are_known<T>(pads: &[gst::Pad], ready: impl Fn() -> Option<T>) -> T {
-    let changed = std::sync::Arc::new(tokio::sync::Notify::new());
-    let watched: Vec<_> = pads
-        .iter()
-        .map(|pad| {
-            let changed = std::sync::Arc::clone(&changed);
-            (pad.clone(), pad.connect_caps_notify(move |_| changed.notify_one()))
-        })
-        .collect();
-    let value = loop {
-        // A permit is kept when the caps change between the look and the wait.
-        match ready() {
-            Some(value) => break value,
-            None => changed.notified().await,
-        }
-    };
-    for (pad, handler) in watched {
-        pad.disconnect(handler);
+        });
     }
-    value
+    if let Some(audio) = audio {
+        audio.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let time = info.buffer().and_then(|buffer| running_time(pad, buffer));
+            match (first_picture.get(), time) {
+                (Some(first), Some(time)) if time >= *first => gst::PadProbeReturn::Remove,
+                _ => gst::PadProbeReturn::Handled,
+            }
+        });
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spec::Stream;
 use super::uplink::UplinkError;
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
@@ -42,9 +43,12 @@ pub enum OutputError {
     /// What goes out by WebRTC does not arrive.
     #[error(transparent)]
     Uplink(#[from] UplinkError),
-    /// The streams that this output needs are not made.
-    #[error("this output needs {0}, which is not encoded")]
-    NoStream(&'static str),
+    /// A stream that this output needs is not made.
+    #[error("this output needs {0:?}, which is not encoded")]
+    NoStream(Stream),
+    /// A participant sends something that no output carries.
+    #[error("a stream of the form {0} cannot be passed on: leave out copy")]
+    UnknownForm(String),
 }
 
 impl OutputError {

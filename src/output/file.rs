@@ -36,7 +36,7 @@ pub(crate) struct FileTail {
 impl FileTail {
     /// Chooses the file's name: attempts after the first write a further part, and an existing file is moved aside.
     pub(crate) fn prepare(destination: FileDestination, attempt: u32) -> Result<Self, OutputError> {
-        let FileDestination { path, container, .. } = destination;
+        let FileDestination { path, container } = destination;
         let path = if attempt == 0 { path } else { with_stem(&path, |stem| format!("{stem}.part{}", attempt + 1)) };
         if let Some(kept) = keep_existing(&path).map_err(OutputError::io(&path))? {
             tracing::info!(file = %path.display(), kept = %kept.display(), "an earlier recording was kept");
@@ -60,9 +60,9 @@ impl Tail for FileTail {
         Ok(())
     }
 
-    async fn verify(&self, _: &gst::Pipeline) -> Result<Play, OutputError> {
+    async fn verify(&self, _: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
         let source = Source::File(self.path.clone());
-        probe::first_frames(source, Wanted { video: true, audio: true }, FIRST_FRAGMENT).await?;
+        probe::first_frames(source, wanted, FIRST_FRAGMENT).await?;
         Ok(Play::file(&self.path))
     }
 
@@ -135,11 +135,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("call.mkv");
         for text in ["first", "second", "third"] {
-            let tail = FileTail::prepare(
-                FileDestination { path: path.clone(), container: Container::Matroska, copy: false },
-                0,
-            )
-            .unwrap();
+            let tail =
+                FileTail::prepare(FileDestination { path: path.clone(), container: Container::Matroska }, 0).unwrap();
             assert_eq!(tail.path, path);
             std::fs::write(&path, text).unwrap();
         }
@@ -155,8 +152,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("call.mp4");
         std::fs::write(&path, "first part").unwrap();
-        let tail = FileTail::prepare(FileDestination { path: path.clone(), container: Container::Mp4, copy: false }, 1)
-            .unwrap();
+        let tail = FileTail::prepare(FileDestination { path: path.clone(), container: Container::Mp4 }, 1).unwrap();
         assert_eq!(tail.path, directory.path().join("call.part2.mp4"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first part");
     }

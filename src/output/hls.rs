@@ -64,10 +64,10 @@ impl Tail for HlsTail {
         Ok(())
     }
 
-    async fn verify(&self, _: &gst::Pipeline) -> Result<Play, OutputError> {
+    async fn verify(&self, _: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
         let playlist = self.destination.directory.join(PLAYLIST);
         let patience = Duration::from_secs(10 + 3 * u64::from(self.destination.segment));
-        probe::first_frames(Source::File(playlist.clone()), Wanted { video: true, audio: true }, patience).await?;
+        probe::first_frames(Source::File(playlist.clone()), wanted, patience).await?;
         Ok(Play::file(&playlist))
     }
 }

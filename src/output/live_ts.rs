@@ -91,9 +91,9 @@ impl Tail for LiveTsTail {
         Ok(())
     }
 
-    async fn verify(&self, _: &gst::Pipeline) -> Result<Play, OutputError> {
+    async fn verify(&self, _: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
         let url = format!("unix:{}", self.path.display());
-        probe::first_frames(Source::Uri(url.clone()), Wanted { video: true, audio: true }, PROBE).await?;
+        probe::first_frames(Source::Uri(url.clone()), wanted, PROBE).await?;
         Ok(Play { url, ..Play::default() })
     }
 }

@@ -8,13 +8,14 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::OutputError;
-use super::attached::{Attached, when_caps_are_known};
+use super::attached::Attached;
 use super::players::Play;
 use super::rtp_ports::any_free_rtp_ports;
 use super::sdp::{Description, write_atomically};
 use super::spec::RtpDestination;
 use super::tail::{Session, Tail};
 use crate::media::MediaError;
+use crate::media::producer::when_caps_are_known;
 use crate::probe::{self, Source, Wanted};
 
 /// How long the encoders may take to bring their parameter sets.
@@ -58,7 +59,12 @@ impl RtpTail {
 
     /// Sends the same packets to a port pair of our own for a moment, and decodes them there: the receiver's own ports
     /// cannot be opened while a player holds them.
-    async fn probe(&self, pipeline: &gst::Pipeline, description: &Description) -> Result<(), OutputError> {
+    async fn probe(
+        &self,
+        pipeline: &gst::Pipeline,
+        description: &Description,
+        wanted: Wanted,
+    ) -> Result<(), OutputError> {
         let loopback = std::net::Ipv4Addr::LOCALHOST;
         let port = any_free_rtp_ports().map_err(OutputError::io("a free UDP port for the self-probe"))?;
         let copy = |signal: &str| {
@@ -74,7 +80,7 @@ impl RtpTail {
             pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         let sdp = description.write(loopback.into(), port, self.version);
-        let played = probe::first_frames(Source::Sdp(sdp), Wanted { video: true, audio: true }, PROBE).await;
+        let played = probe::first_frames(Source::Sdp(sdp), wanted, PROBE).await;
         copy("remove");
         played?;
         Ok(())
@@ -111,9 +117,9 @@ impl Tail for RtpTail {
         false
     }
 
-    async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError> {
+    async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
         let description = self.description(pipeline).await?;
-        self.probe(pipeline, &description).await?;
+        self.probe(pipeline, &description, wanted).await?;
         let RtpDestination { address, port, sdp, .. } = &self.destination;
         Ok(match sdp {
             Some(path) => {

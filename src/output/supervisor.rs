@@ -2,6 +2,7 @@
 //!
 //! One task per output. What happens to one never reaches another; the bridge hears of it through events.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -13,10 +14,11 @@ use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
 use super::spec::OutputSpec;
+use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
-use crate::media::producer::Producer;
+use crate::probe::Wanted;
 
 /// Pauses between attempts grow from one second to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -26,23 +28,6 @@ const STEADY: Duration = Duration::from_secs(60);
 
 /// How often an output's counters are told.
 const COUNT: Duration = Duration::from_secs(1);
-
-/// The encoded streams that outputs take. A stream that no output wants is not made.
-#[derive(Clone, Debug, Default)]
-pub struct Streams {
-    /// H.264 access units.
-    pub h264: Option<Producer>,
-    /// AAC access units.
-    pub aac: Option<Producer>,
-    /// VP8 frames.
-    pub vp8: Option<Producer>,
-    /// Opus packets.
-    pub opus: Option<Producer>,
-    /// One participant's VP8 frames as they came.
-    pub copied_video: Option<Producer>,
-    /// The same participant's Opus packets as they came.
-    pub copied_audio: Option<Producer>,
-}
 
 /// What an output tells the bridge.
 #[derive(Clone, Debug)]
@@ -72,6 +57,13 @@ pub enum OutputEvent {
         /// Access units lost because it was too slow.
         dropped: u64,
     },
+    /// It has ended; nothing follows.
+    Ended {
+        /// The output as it was asked for.
+        output: String,
+        /// Whether what it wrote is complete.
+        complete: bool,
+    },
 }
 
 /// How an output ended.
@@ -90,42 +82,64 @@ pub struct OutputSummary {
     pub error: Option<String>,
 }
 
-/// The running outputs of a bridge.
+/// The outputs of a bridge: each is attached, runs, and is detached or ends with the bridge.
 #[derive(Debug)]
 pub struct Outputs {
+    session: Session,
+    clock: MediaClock,
+    events: mpsc::Sender<OutputEvent>,
     tasks: JoinSet<OutputSummary>,
-    stop: CancellationToken,
+    running: BTreeMap<String, (OutputSpec, CancellationToken)>,
+    attached: usize,
 }
 
 impl Outputs {
-    /// Starts every output.
-    pub fn start(
-        specs: &[OutputSpec],
-        session: &Session,
-        clock: &MediaClock,
-        streams: &Streams,
-        events: &mpsc::Sender<OutputEvent>,
-    ) -> Self {
+    /// None yet. What happens to them is told through `events`.
+    pub fn new(session: Session, clock: MediaClock, events: mpsc::Sender<OutputEvent>) -> Self {
+        Self { session, clock, events, tasks: JoinSet::new(), running: BTreeMap::new(), attached: 0 }
+    }
+
+    /// Starts an output on these streams; the others do not notice.
+    pub fn attach(&mut self, spec: OutputSpec, streams: Streams) {
+        self.attached += 1;
         let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for (index, spec) in specs.iter().cloned().enumerate() {
-            let output = Output {
-                name: format!("output-{index}"),
-                spec,
-                session: session.clone(),
-                clock: clock.clone(),
-                streams: streams.clone(),
-                events: events.clone(),
-                stop: stop.clone(),
-            };
-            tasks.spawn(output.run());
+        self.running.insert(spec.to_string(), (spec.clone(), stop.clone()));
+        let output = Output {
+            name: format!("output-{}", self.attached),
+            spec,
+            session: self.session.clone(),
+            clock: self.clock.clone(),
+            streams,
+            events: self.events.clone(),
+            stop,
+        };
+        self.tasks.spawn(output.run());
+    }
+
+    /// Ends one output, with its end written; `Ended` follows. False when there is none of this name.
+    pub fn detach(&self, output: &str) -> bool {
+        let found = self.running.values().find(|(spec, _)| spec.is_called(output));
+        if let Some((_, stop)) = found {
+            stop.cancel();
         }
-        Self { tasks, stop }
+        found.is_some()
+    }
+
+    /// Forgets an output that has ended.
+    pub fn ended(&mut self, output: &str) {
+        self.running.remove(output);
+    }
+
+    /// Those that run, or are about to end.
+    pub fn running(&self) -> impl Iterator<Item = &OutputSpec> {
+        self.running.values().map(|(spec, _)| spec)
     }
 
     /// Ends every output, each with its end written, and waits for the slowest.
     pub async fn finish(mut self) -> Vec<OutputSummary> {
-        self.stop.cancel();
+        for (_, stop) in self.running.values() {
+            stop.cancel();
+        }
         let mut summaries = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
@@ -150,6 +164,12 @@ struct Output {
 
 impl Output {
     async fn run(self) -> OutputSummary {
+        let summary = self.live().await;
+        self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
+        summary
+    }
+
+    async fn live(&self) -> OutputSummary {
         let output = self.spec.to_string();
         let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
         let pauses = || {
@@ -187,19 +207,25 @@ impl Output {
 
     /// Runs until the bridge ends (`Ok`) or the output fails.
     async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
-        let (video, audio) = tail::streams(&self.spec, &self.streams)?;
+        let sources = self.streams.sources(self.spec.tracks)?;
+        let forms = tokio::select! {
+            forms = sources.forms() => forms,
+            // Nobody has sent yet what is to be copied: there is nothing to end.
+            () = self.stop.cancelled() => return Ok(()),
+        };
         let tail = tail::tail(&self.spec, &self.session, attempt)?;
-        let mut attached = Attached::build(tail.template(), &self.name, &self.clock, video, audio)?;
+        let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
             attached.abandon().await;
             return Err(error);
         }
         let pipeline = attached.pipeline().clone();
+        let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
         let mut proof = Some(Box::pin(async {
             // A participant whose streams are copied may be a long time in coming; the mix is always there.
-            video.first_buffer().await;
-            tail.verify(&pipeline).await
+            sources.first_buffer().await;
+            tail.verify(&pipeline, wanted).await
         }));
         let mut count = tokio::time::interval(COUNT);
         let failure = loop {

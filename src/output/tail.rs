@@ -6,18 +6,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gstreamer as gst;
 
+use super::OutputError;
 use super::attached::Attached;
 use super::file::FileTail;
 use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
-use super::spec::{Container, Destination, OutputSpec, WhipVideo};
+use super::spec::{Container, Destination, OutputSpec, Stream};
 use super::uplink::Uplink;
 use super::whip::WhipTail;
-use super::{OutputError, Streams};
 use crate::media::elements::Job;
-use crate::media::producer::Producer;
+use crate::probe::Wanted;
 
 /// What is the same for all outputs of a bridge.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
 
     /// Waits until roomcast itself could play the result as a player would.
-    async fn verify(&self, pipeline: &gst::Pipeline) -> Result<Play, OutputError>;
+    async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;
 
     /// Waits until the output has failed by itself, where its pipeline does not notice.
     async fn failed(&self) -> OutputError {
@@ -67,63 +67,27 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
-        Destination::Whip(whip) => Box::new(WhipTail::new(whip.clone(), Arc::clone(&session.uplink))),
+        Destination::Whip(endpoint) => Box::new(WhipTail::new(endpoint.clone(), Arc::clone(&session.uplink))),
     })
-}
-
-/// The streams that a destination takes.
-pub(crate) fn streams<'a>(
-    spec: &OutputSpec,
-    streams: &'a Streams,
-) -> Result<(&'a Producer, &'a Producer), OutputError> {
-    let (video, audio) = match spec.codecs() {
-        Codecs::H264Aac => (streams.h264.as_ref(), streams.aac.as_ref()),
-        Codecs::Vp8Opus => (streams.vp8.as_ref(), streams.opus.as_ref()),
-        Codecs::H264Opus => (streams.h264.as_ref(), streams.opus.as_ref()),
-        Codecs::Copied => (streams.copied_video.as_ref(), streams.copied_audio.as_ref()),
-    };
-    Ok((video.ok_or(OutputError::NoStream("video"))?, audio.ok_or(OutputError::NoStream("audio"))?))
-}
-
-/// Which streams an output takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codecs {
-    /// The mix as H.264 and AAC.
-    H264Aac,
-    /// The mix as VP8 and Opus.
-    Vp8Opus,
-    /// The mix as H.264 and Opus.
-    H264Opus,
-    /// One participant's own VP8 and Opus.
-    Copied,
 }
 
 impl OutputSpec {
     /// What this machine's GStreamer must be able to do for it.
-    pub fn jobs(&self) -> &'static [Job] {
-        match &self.destination {
-            Destination::Rtp(_) => &[Job::Rtp, Job::EncodeAudio],
-            Destination::Hls(_) => &[Job::Hls, Job::EncodeAudio],
-            Destination::TsSocket(_) => &[Job::Ts, Job::EncodeAudio],
-            Destination::Whip(_) => &[Job::Whip],
+    pub fn jobs(&self) -> Vec<Job> {
+        let mut jobs = vec![match &self.destination {
+            Destination::Rtp(_) => Job::Rtp,
+            Destination::Hls(_) => Job::Hls,
+            Destination::TsSocket(_) => Job::Ts,
+            Destination::Whip(_) => Job::Whip,
             Destination::File(file) => match file.container {
-                Container::Matroska => &[Job::Mkv, Job::EncodeAudio],
-                Container::Mp4 => &[Job::Mp4, Job::EncodeAudio],
-                Container::WebM => &[Job::Webm],
+                Container::Matroska => Job::Mkv,
+                Container::Mp4 => Job::Mp4,
+                Container::WebM => Job::Webm,
             },
+        }];
+        if self.tracks.audio == Some(Stream::Aac) {
+            jobs.push(Job::EncodeAudio);
         }
-    }
-
-    /// Which streams this output takes.
-    pub fn codecs(&self) -> Codecs {
-        match &self.destination {
-            Destination::File(file) if file.copy => Codecs::Copied,
-            Destination::File(file) if file.container == Container::WebM => Codecs::Vp8Opus,
-            Destination::Whip(whip) => match whip.video {
-                WhipVideo::H264 => Codecs::H264Opus,
-                WhipVideo::Vp8 => Codecs::Vp8Opus,
-            },
-            _ => Codecs::H264Aac,
-        }
+        jobs
     }
 }

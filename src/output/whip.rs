@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
-use super::spec::{WhipDestination, WhipVideo};
 use super::tail::Tail;
-use super::uplink::{Cargo, Progress, RtpStream, Uplink, UplinkError};
+use super::uplink::{Cargo, Endpoint, Progress, RtpStream, Uplink, UplinkError};
 use crate::media::MediaError;
-use crate::terms::Codec;
+use crate::probe::Wanted;
+use crate::terms::{Codec, MediaKind};
 
 /// A keyframe of 1080p, or some seconds of sound.
 const PACKETS: usize = 1024;
@@ -48,7 +48,7 @@ enum Connection {
 
 #[derive(Debug)]
 pub(crate) struct WhipTail {
-    destination: WhipDestination,
+    endpoint: Endpoint,
     uplink: Arc<dyn Uplink>,
     progress: watch::Sender<Progress>,
     connection: watch::Sender<Connection>,
@@ -58,9 +58,9 @@ pub(crate) struct WhipTail {
 }
 
 impl WhipTail {
-    pub(crate) fn new(destination: WhipDestination, uplink: Arc<dyn Uplink>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, uplink: Arc<dyn Uplink>) -> Self {
         Self {
-            destination,
+            endpoint,
             uplink,
             progress: watch::Sender::default(),
             connection: watch::Sender::new(Connection::Idle),
@@ -95,27 +95,24 @@ impl WhipTail {
 #[async_trait]
 impl Tail for WhipTail {
     fn template(&self) -> &'static str {
-        match self.destination.video {
-            WhipVideo::H264 => "whip-h264",
-            WhipVideo::Vp8 => "whip-vp8",
-        }
+        "whip"
     }
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {
         attached.pipeline().set_latency(LATENCY);
-        let video = match self.destination.video {
-            WhipVideo::H264 => Codec::H264,
-            WhipVideo::Vp8 => Codec::Vp8,
-        };
-        let streams = vec![
-            RtpStream { codec: video, packets: packets(attached, "video-rtp")? },
-            RtpStream { codec: Codec::Opus, packets: packets(attached, "audio-rtp")? },
-        ];
-        let payloader = attached.element("video-payloader")?;
         let keyframe_wanted = Arc::new(Notify::new());
-        self.spawn(pass_requests(Arc::clone(&keyframe_wanted), payloader));
+        let mut streams = Vec::new();
+        for (payloader, sink) in [("video-payloader", "video-rtp"), ("audio-payloader", "audio-rtp")] {
+            // Without pictures, or without sound, the end is not there.
+            let Some(payloader) = attached.pipeline().by_name(payloader) else { continue };
+            let codec = codec(&payloader)?;
+            streams.push(RtpStream { codec, packets: packets(attached, sink)? });
+            if codec.kind() == MediaKind::Video {
+                self.spawn(pass_requests(Arc::clone(&keyframe_wanted), payloader));
+            }
+        }
         let cargo = Cargo {
-            endpoint: self.destination.endpoint.clone(),
+            endpoint: self.endpoint.clone(),
             streams,
             keyframe_wanted,
             progress: self.progress.clone(),
@@ -130,16 +127,16 @@ impl Tail for WhipTail {
         Ok(())
     }
 
-    async fn verify(&self, _pipeline: &gst::Pipeline) -> Result<Play, OutputError> {
+    async fn verify(&self, _pipeline: &gst::Pipeline, _wanted: Wanted) -> Result<Play, OutputError> {
         if !self.reached(Progress::Connected, CONNECT).await {
-            let what = format!("{} took the offer, and no media can get there", self.destination.endpoint);
+            let what = format!("{} took the offer, and no media can get there", self.endpoint);
             return Err(OutputError::NotReady { what, waited: CONNECT });
         }
         if !self.reached(Progress::Arriving, REPORT).await {
-            tracing::info!(endpoint = %self.destination.endpoint, "it is connected, and does not report what arrives");
+            tracing::info!(endpoint = %self.endpoint, "it is connected, and does not report what arrives");
         }
         // What a player can open is known to the server alone.
-        let endpoint = self.destination.endpoint.to_string();
+        let endpoint = self.endpoint.to_string();
         Ok(Play { url: endpoint.strip_prefix("whip+").unwrap_or(&endpoint).to_owned(), ..Play::default() })
     }
 
@@ -158,10 +155,23 @@ impl Tail for WhipTail {
         self.stop.cancel();
         let running = matches!(*self.connection.borrow(), Connection::Runs);
         if running && tokio::time::timeout(FAREWELL, self.ended()).await.is_err() {
-            tracing::debug!(endpoint = %self.destination.endpoint, "the farewell takes too long");
+            tracing::debug!(endpoint = %self.endpoint, "the farewell takes too long");
         }
         Ok(())
     }
+}
+
+/// What a payloader makes packets of.
+fn codec(payloader: &gst::Element) -> Result<Codec, OutputError> {
+    let name = payloader.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+    Ok(match name.as_str() {
+        "rtph264pay" => Codec::H264,
+        "rtpvp8pay" => Codec::Vp8,
+        "rtpvp9pay" => Codec::Vp9,
+        "rtpav1pay" => Codec::Av1,
+        "rtpopuspay" => Codec::Opus,
+        _ => return Err(OutputError::UnknownForm(name)),
+    })
 }
 
 /// The packets that come out of an end of the pipeline.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::watch;
@@ -120,6 +120,12 @@ impl Roomcast {
     /// Its standard input: closing it stops a bridge that was started with `--control`.
     pub(crate) fn stdin(&mut self) -> Option<ChildStdin> {
         self.running.child.stdin.take()
+    }
+
+    /// Writes a command for a bridge that was started with `--control`.
+    pub(crate) async fn command(&mut self, command: Value) {
+        let stdin = self.running.child.stdin.as_mut().expect("stdin was not taken");
+        stdin.write_all(format!("{command}\n").as_bytes()).await.expect("it reads its stdin");
     }
 
     /// Asks it to stop (SIGTERM) and waits for the end.

@@ -122,6 +122,11 @@ impl<'a> Call<'a> {
             Message::Call => self.peer.call().await,
             Message::Description(description) => self.peer.handle_description(description).await,
             Message::Candidate(candidate) => self.peer.handle_candidate(candidate).await,
+            Message::Decode(decoding) => {
+                self.ingest.decode(decoding);
+                self.request_keyframe();
+                return Ok(());
+            }
         }
         .map_err(Ending::final_for)
     }
@@ -177,7 +182,7 @@ impl<'a> Call<'a> {
                 }
             }
             None => {
-                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).cloned());
+                let (raw, encoded) = (self.ingest.raw(kind).clone(), self.ingest.encoded(kind).clone());
                 self.outgoing.send(Report::TrackStarted { kind, codec, ssrc, raw, encoded }).await;
             }
         }

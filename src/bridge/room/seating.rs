@@ -7,10 +7,9 @@ use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Room, Seat};
 use crate::media::ingest::IngestSettings;
-use crate::output::Codecs;
 use crate::peer::PeerConfig;
 use crate::signaling::Command;
-use crate::terms::{Codec, MediaKind, ParticipantId};
+use crate::terms::{MediaKind, ParticipantId};
 
 impl Room {
     pub(super) fn seat(&self, id: &ParticipantId) -> Option<(u64, &Seat)> {
@@ -35,10 +34,8 @@ impl Room {
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
-        let config =
-            PeerConfig { ice_servers, network: self.network.clone(), codecs: self.checked.codecs.clone(), polite };
-        let pass_on = self.config.outputs.iter().any(|spec| spec.codecs() == Codecs::Copied);
-        let settings = IngestSettings { jitter: self.config.jitter_latency, pass_on };
+        let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
+        let settings = IngestSettings { jitter: self.config.jitter_latency, decode: self.mix.decoding() };
         let media = (self.clock.clone(), settings);
         let renegotiates = self.config.room.scheme().renegotiates();
         let (reports, tasks) = (self.reports.clone(), &mut self.tasks);
@@ -47,6 +44,7 @@ impl Room {
             id: id.clone(),
             participant,
             inputs: HashMap::new(),
+            raw: HashMap::new(),
             copies: HashMap::new(),
             picture_flows: true,
             taken: false,
@@ -89,7 +87,7 @@ impl Room {
     /// Frees a seat: out of the mix at once, the connection closes in its own time.
     pub(super) async fn release(&mut self, generation: u64, reason: &str) {
         let Some(mut seat) = self.seats.remove(&generation) else { return };
-        self.mix.detach(seat.inputs.drain().map(|(_, input)| input).collect()).await;
+        self.mix.detach(seat.inputs.drain()).await;
         self.arrange();
         self.choose_copy();
         seat.participant.stop();
@@ -106,20 +104,21 @@ impl Room {
                 self.send(Command::Description { peer: id.clone(), description }).await;
             }
             Report::Candidate(candidate) => self.send(Command::Candidate { peer: id.clone(), candidate }).await,
-            Report::TrackStarted { kind, codec, ssrc, raw, encoded } => match self.mix.attach(kind, raw).await {
-                Ok(input) => {
-                    seat.inputs.insert(kind, input);
-                    if matches!(codec, Codec::Vp8 | Codec::Opus) {
-                        seat.copies.extend(encoded.map(|encoded| (kind, encoded)));
+            Report::TrackStarted { kind, codec, ssrc, raw, encoded } => {
+                match self.mix.attach(kind, raw.clone()).await {
+                    Ok(input) => {
+                        seat.inputs.extend(input.map(|input| (kind, input)));
+                        seat.raw.insert(kind, raw);
+                        seat.copies.insert(kind, encoded);
+                        self.redial.forget(id);
+                        self.arrange();
+                        self.choose_copy();
+                        let participant = id.clone();
+                        self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
                     }
-                    self.redial.forget(id);
-                    self.arrange();
-                    self.choose_copy();
-                    let participant = id.clone();
-                    self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
+                    Err(error) => self.drop_seat(generation, &error.to_string()).await,
                 }
-                Err(error) => self.drop_seat(generation, &error.to_string()).await,
-            },
+            }
             Report::TrackFlows { kind, flows } => {
                 if kind == MediaKind::Video {
                     seat.picture_flows = flows;
@@ -161,7 +160,7 @@ impl Room {
         mix::place(&pictures, &self.config.layout.arrange(self.config.canvas.size, pictures.len()));
     }
 
-    /// Outputs that copy take the first participant who sends VP8, until that one leaves.
+    /// Outputs that copy take the first participant who sends pictures, until that one leaves.
     pub(super) fn choose_copy(&mut self) {
         let source = self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&MediaKind::Video));
         let chosen = source.map(|(generation, seat)| (*generation, seat.copies.len()));

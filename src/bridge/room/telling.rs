@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::super::events::{Event, Summary};
 use super::super::state::{OutputPhase, Snapshot};
 use super::Room;
+use super::control::failed;
 use crate::output::OutputEvent;
 
 impl Room {
@@ -15,7 +16,7 @@ impl Room {
                 self.tell(Event::OutputReady { output, play }).await;
             }
             OutputEvent::Failed { output, error, retry_in } => {
-                self.output_states.entry(output.clone()).or_default().state = OutputPhase::Retrying;
+                self.output_states.entry(output.clone()).or_default().state = failed(retry_in.is_some());
                 let retry_in = retry_in.map(|pause| pause.as_secs_f64());
                 self.tell(Event::OutputFailed { output, error, retry_in }).await;
             }
@@ -23,6 +24,7 @@ impl Room {
                 let state = self.output_states.entry(output).or_default();
                 (state.pushed, state.dropped) = (pushed, dropped);
             }
+            OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }
     }
 

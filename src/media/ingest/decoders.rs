@@ -8,6 +8,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
+use super::gate::Gate;
 use super::{add, link, static_pad};
 use crate::media::{MediaError, decode};
 use crate::terms::{Codec, MediaKind};
@@ -19,8 +20,10 @@ const MAX_PIXELS: i64 = 4096 * 4096;
 #[derive(Debug)]
 pub(super) struct Sinks {
     pub(super) raw: gst_app::AppSink,
-    /// The stream as it came, where somebody wants it.
-    pub(super) encoded: Option<gst_app::AppSink>,
+    /// The stream as it came.
+    pub(super) encoded: gst_app::AppSink,
+    /// Whether anybody wants it decoded.
+    pub(super) gate: Gate,
 }
 
 /// Puts a decoder behind each pad on which `rtpbin` offers a stream. The newest stream of a kind wins.
@@ -76,19 +79,18 @@ fn decode_pad(
         }
     }
     link(&static_pad(&bin, "src")?, &raw_pad)?;
-    if let Some(encoded) = &sinks.encoded {
-        pass_on(&bin, &static_pad(encoded, "sink")?)?;
+    let tee = bin.by_name("encoded").ok_or_else(|| MediaError::link("the decoder has no tee"))?;
+    if let Some(decoding) = tee.src_pads().first() {
+        sinks.gate.guard(decoding);
     }
+    pass_on(&bin, &tee, &static_pad(&sinks.encoded, "sink")?)?;
     bin.sync_state_with_parent().map_err(|error| MediaError::link(format!("{codec} decoder: {error}")))?;
     link(pad, &static_pad(&bin, "sink")?)
 }
 
 /// Links a decoder's tee to the sink for what is passed on as it came.
-fn pass_on(bin: &gst::Bin, sink: &gst::Pad) -> Result<(), MediaError> {
-    let tee = bin
-        .by_name("encoded")
-        .and_then(|tee| tee.request_pad_simple("src_%u"))
-        .ok_or_else(|| MediaError::link("the decoder has no tee"))?;
+fn pass_on(bin: &gst::Bin, tee: &gst::Element, sink: &gst::Pad) -> Result<(), MediaError> {
+    let tee = tee.request_pad_simple("src_%u").ok_or_else(|| MediaError::link("the tee gives no pad"))?;
     let ghost = gst::GhostPad::with_target(&tee).map_err(|error| MediaError::link(error.to_string()))?;
     bin.add_pad(&ghost).map_err(|error| MediaError::link(error.to_string()))?;
     unlink(sink);

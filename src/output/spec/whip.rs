@@ -3,94 +3,62 @@
 use url::{Url, form_urlencoded};
 
 use super::super::uplink::Endpoint;
+use super::settings::Settings;
+use super::tracks::Stream::{CopiedAudio, CopiedVideo, H264, Opus, Vp8};
+use super::tracks::Tracks;
+use super::{Destination, Parsed};
 
-/// A WHIP endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WhipDestination {
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// How the picture is encoded for it.
-    pub video: WhipVideo,
-}
-
-/// How the picture is encoded for a WHIP endpoint. All that are known take H.264, which other outputs take as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhipVideo {
-    /// Constrained baseline, packetization mode 1.
-    #[default]
-    H264,
-    /// VP8, encoded besides H.264 when other outputs take that.
-    Vp8,
-}
-
-/// What can be shown of a text that may be a URL with a secret in it: no query, no login.
-pub(super) fn without_secrets(text: &str) -> String {
-    let (place, hidden) = text.find(['?', '#']).map_or((text, ""), |at| text.split_at(at));
-    let (scheme, rest) = place.find("://").map_or(("", place), |at| place.split_at(at + 3));
-    let shown = match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}…@{host}"),
-        // Perhaps a login with a question mark in its password.
-        None if hidden.contains('@') && !rest.contains('/') => format!("{scheme}…"),
-        None => place.to_owned(),
-    };
-    if hidden.is_empty() { shown } else { format!("{shown}?…") }
-}
+const FORM: &str = "write whip+https://HOST/PATH?token=TOKEN";
 
 /// Reads `whip+http://` and `whip+https://`. Keys that are not ours stay: they are the server's business.
-pub(super) fn parse(text: &str) -> Result<WhipDestination, String> {
-    const FORM: &str = "write whip+https://HOST/PATH?token=TOKEN";
+pub(super) fn parse(text: &str) -> Parsed {
     let address = text.strip_prefix("whip+").unwrap_or(text);
     let mut url = Url::parse(address).map_err(|error| format!("{error}: {FORM}"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("the host is missing: {FORM}"));
-    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(format!("WHIP knows no user names and passwords: {FORM}"));
     }
     url.set_fragment(None);
-    let mut video = WhipVideo::default();
-    let mut theirs = Vec::new();
-    for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        match form_urlencoded::parse(pair.as_bytes()).next() {
-            Some((key, value)) if key == "video" => {
-                video = match &*value {
-                    "h264" => WhipVideo::H264,
-                    "vp8" => WhipVideo::Vp8,
-                    _ => return Err("video= is h264 or vp8".into()),
-                }
-            }
-            Some((key, value)) if key == "insecure" && (value != "1" || url.scheme() != "https") => {
-                return Err("insecure=1 accepts any certificate of this server, which TLS alone has".into());
-            }
-            _ => theirs.push(pair),
-        }
+    let query = url.query().unwrap_or_default().to_owned();
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        query.split('&').filter(|pair| !pair.is_empty()).partition(|pair| is_ours(pair));
+    let ours = ours.join("&");
+    let mut settings = Settings::new(&ours);
+    let tracks = Tracks::take(&mut settings, &[H264, Vp8, CopiedVideo], &[Opus, CopiedAudio])?;
+    settings.end()?;
+    let insecure = theirs.iter().find_map(|pair| pair.strip_prefix("insecure="));
+    if insecure.is_some_and(|value| value != "1" || url.scheme() != "https") {
+        return Err("insecure=1 accepts any certificate of this server, which TLS alone has".into());
     }
     let theirs = theirs.join("&");
     url.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
     let whole = format!("whip+{url}");
     url.set_query(None);
-    Ok(WhipDestination { endpoint: Endpoint::new(whole, format!("whip+{url}")), video })
+    Ok((Destination::Whip(Endpoint::new(whole, format!("whip+{url}"))), tracks))
+}
+
+/// What is for us; all else is for whoever dials, or for the server.
+fn is_ours(pair: &str) -> bool {
+    form_urlencoded::parse(pair.as_bytes()).any(|(key, _)| matches!(&*key, "video" | "audio"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Destination, OutputSpec};
+    use super::super::OutputSpec;
     use super::*;
 
     #[test]
     fn an_endpoint_keeps_its_token_and_never_shows_it() {
         let text = "whip+https://h:8443/live/stage?key=5&token=s3cret&video=vp8";
         let spec: OutputSpec = text.parse().unwrap();
-        let Destination::Whip(whip) = &spec.destination else { panic!("{spec:?}") };
-        assert_eq!(whip.video, WhipVideo::Vp8);
-        assert_eq!(whip.endpoint.with_secrets(), "whip+https://h:8443/live/stage?key=5&token=s3cret");
-        assert_eq!(spec.to_string(), "whip+https://h:8443/live/stage");
-        let shown = format!("{spec:?} {:?} {}", spec.claims(), spec.refuse("no"));
+        let Destination::Whip(endpoint) = &spec.destination else { panic!("{spec:?}") };
+        assert_eq!(spec.tracks, Tracks::both(Vp8, Opus));
+        assert_eq!(endpoint.with_secrets(), "whip+https://h:8443/live/stage?key=5&token=s3cret");
+        assert_eq!(endpoint.to_string(), "whip+https://h:8443/live/stage");
+        let shown = format!("{spec} {spec:?} {:?} {:?} {}", spec.destination, spec.claims(), spec.refuse("no"));
         assert!(!shown.contains("s3cret") && !shown.contains("key=5"), "{shown}");
         let other: OutputSpec = "whip+https://h:8443/live/stage?token=other".parse().unwrap();
         assert_eq!(spec.claims(), other.claims(), "one endpoint takes one stream");
-        let Destination::Whip(whip) = other.destination else { panic!() };
-        assert_eq!(whip.video, WhipVideo::H264);
+        assert_eq!(other.tracks, Tracks::both(H264, Opus));
     }
 
     #[test]
@@ -99,7 +67,7 @@ mod tests {
             ("whip+https://?token=s3cret", "empty host"),
             ("whip+https://h:99999/x?token=s3cret", "invalid port"),
             ("whip+https://u:s3cret@h/x", "no user names"),
-            ("whip+https://h/x?token=s3cret&video=av1", "video= is h264 or vp8"),
+            ("whip+https://h/x?token=s3cret&video=av1", "video=av1 is not supported: use h264, vp8, copy, none"),
             ("whip+http://h/x?token=s3cret&insecure=1", "which TLS alone has"),
             ("whip://h/x?token=s3cret", "whip+https://"),
             ("https://h/x?token=s3cret", "unknown scheme `https`"),

@@ -1,0 +1,145 @@
+//! Outputs that come and go while the room runs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::super::BridgeError;
+use super::super::events::Event;
+use super::super::participant::Message;
+use super::super::state::{OutputPhase, OutputState};
+use super::super::uplink::WhipUplink;
+use super::{REPORTS, Room};
+use crate::media::elements;
+use crate::output::{OutputSpec, Outputs, Session, Stream};
+
+/// What the owner of a bridge may ask for while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Begin with a further output.
+    Attach(OutputSpec),
+    /// End an output, with its end written: its name is what it was asked for by.
+    Detach(String),
+}
+
+impl Room {
+    /// The outputs of the configuration begin when the room is joined.
+    pub(super) async fn start_outputs(&mut self) {
+        self.started = Some((jiff::Timestamp::now(), Instant::now()));
+        let session = Session {
+            room: self.config.room.room().to_owned(),
+            fps: self.config.canvas.fps,
+            bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
+            uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
+        };
+        let (sender, receiver) = mpsc::channel(REPORTS);
+        self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
+        for spec in self.config.outputs.clone() {
+            self.begin(spec);
+        }
+        self.take_into_mix().await;
+    }
+
+    pub(super) async fn control(&mut self, control: Control) {
+        match control {
+            Control::Attach(spec) => {
+                if let Err(error) = self.attach(&spec).await {
+                    let (output, error) = (spec.to_string(), error.to_string());
+                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                }
+            }
+            Control::Detach(output) => {
+                let found = self.outputs.as_ref().is_some_and(|(outputs, _)| outputs.detach(&output));
+                if !found {
+                    let error = "there is no such output: give it as it was asked for".to_owned();
+                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                }
+            }
+        }
+    }
+
+    async fn attach(&mut self, spec: &OutputSpec) -> Result<(), BridgeError> {
+        let Some((outputs, _)) = &self.outputs else {
+            return Err(spec.refuse("the room is not joined yet: wait for `joined`").into());
+        };
+        for claim in spec.claims() {
+            if let Some(other) = outputs.running().find(|other| other.claims().contains(&claim)) {
+                return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
+            }
+        }
+        if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
+            return Err(spec.refuse(missing.to_string()).into());
+        }
+        spec.check()?;
+        self.mix.provide(&spec.tracks.iter().collect()).await?;
+        self.take_into_mix().await;
+        self.copied = None;
+        self.choose_copy();
+        self.begin(spec.clone());
+        Ok(())
+    }
+
+    fn begin(&mut self, spec: OutputSpec) {
+        let streams = self.mix.streams.clone();
+        if let Some((outputs, _)) = &mut self.outputs {
+            self.output_states.insert(spec.to_string(), OutputState::default());
+            outputs.attach(spec, streams);
+        }
+    }
+
+    /// An output has ended: what only it needed is stopped.
+    pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
+        let Some((outputs, _)) = &mut self.outputs else { return };
+        outputs.ended(&output);
+        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
+        self.output_states.remove(&output);
+        let before = self.mix.decoding();
+        let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
+        let mut inputs = Vec::new();
+        for seat in self.seats.values_mut() {
+            inputs.extend(seat.inputs.extract_if(|kind, _| idle(*kind)));
+        }
+        self.mix.detach(inputs).await;
+        self.mix.keep(&wanted).await;
+        if before != self.mix.decoding() {
+            self.tell_decoding();
+        }
+        self.tell(Event::OutputStopped { output, complete }).await;
+    }
+
+    /// Takes everybody into a mixer that has begun.
+    async fn take_into_mix(&mut self) {
+        self.tell_decoding();
+        let mut refused = Vec::new();
+        for (generation, seat) in &mut self.seats {
+            for (kind, raw) in &seat.raw {
+                if seat.inputs.contains_key(kind) {
+                    continue;
+                }
+                match self.mix.attach(*kind, raw.clone()).await {
+                    Ok(input) => seat.inputs.extend(input.map(|input| (*kind, input))),
+                    Err(error) => refused.push((*generation, error.to_string())),
+                }
+            }
+        }
+        for (generation, reason) in refused {
+            self.drop_seat(generation, &reason).await;
+        }
+        self.arrange();
+    }
+
+    fn tell_decoding(&self) {
+        let decoding = self.mix.decoding();
+        for seat in self.seats.values() {
+            // A participant whose mailbox is full is dropped when the room next speaks to it.
+            seat.participant.tell(Message::Decode(decoding));
+        }
+    }
+}
+
+/// The phase of an output that has failed: for good when it is not tried again.
+pub(super) fn failed(retried: bool) -> OutputPhase {
+    if retried { OutputPhase::Retrying } else { OutputPhase::Failed }
+}

@@ -1,0 +1,82 @@
+//! The streams that a bridge makes, and those of them that one output takes.
+
+use std::collections::BTreeMap;
+
+use gstreamer as gst;
+
+use super::OutputError;
+use super::spec::{Stream, Tracks};
+use crate::media::producer::Producer;
+use crate::media::template::{Ends, Parser};
+
+/// The elementary streams that there are. A stream that no output wants is not made.
+#[derive(Clone, Debug, Default)]
+pub struct Streams(BTreeMap<Stream, Producer>);
+
+impl Streams {
+    /// Adds a stream, or replaces it.
+    pub fn insert(&mut self, stream: Stream, producer: Producer) {
+        self.0.insert(stream, producer);
+    }
+
+    /// Takes a stream away.
+    pub fn remove(&mut self, stream: Stream) {
+        self.0.remove(&stream);
+    }
+
+    /// One of them.
+    pub fn get(&self, stream: Stream) -> Option<&Producer> {
+        self.0.get(&stream)
+    }
+
+    /// Those that an output takes.
+    pub(crate) fn sources(&self, tracks: Tracks) -> Result<Sources, OutputError> {
+        let find = |stream: Option<Stream>| {
+            stream.map(|stream| self.get(stream).cloned().ok_or(OutputError::NoStream(stream))).transpose()
+        };
+        Ok(Sources { video: find(tracks.video)?, audio: find(tracks.audio)? })
+    }
+}
+
+/// What one output is fed with: at least one of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) video: Option<Producer>,
+    pub(crate) audio: Option<Producer>,
+}
+
+/// The form of each source.
+#[derive(Clone, Debug)]
+pub(crate) struct Forms {
+    pub(crate) video: Option<gst::Caps>,
+    pub(crate) audio: Option<gst::Caps>,
+}
+
+impl Sources {
+    /// Waits until something has flowed in each: only then is it known what a participant sends.
+    pub(crate) async fn forms(&self) -> Forms {
+        let form = async |producer: &Option<Producer>| match producer {
+            Some(producer) => Some(producer.caps().await),
+            None => None,
+        };
+        Forms { video: form(&self.video).await, audio: form(&self.audio).await }
+    }
+
+    /// Waits for a picture, or for sound where there are no pictures.
+    pub(crate) async fn first_buffer(&self) {
+        if let Some(producer) = self.video.as_ref().or(self.audio.as_ref()) {
+            producer.first_buffer().await;
+        }
+    }
+}
+
+impl Forms {
+    /// What each stream passes first in the output's pipeline.
+    pub(crate) fn ends(&self) -> Result<Ends, OutputError> {
+        let parser = |caps: &Option<gst::Caps>| {
+            let unknown = |caps: &gst::Caps| OutputError::UnknownForm(caps.to_string());
+            caps.as_ref().map(|caps| Parser::for_caps(caps).ok_or_else(|| unknown(caps))).transpose()
+        };
+        Ok(Ends { video: parser(&self.video)?, audio: parser(&self.audio)? })
+    }
+}
