@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::BridgeError;
+use super::{BridgeError, uplink};
 use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings};
 use crate::media::layout::{Layout, Size};
@@ -135,6 +135,7 @@ impl BridgeConfig {
             }
         }
         for spec in &self.outputs {
+            uplink::check(spec, &self.room)?;
             if let Some(missing) = spec.jobs().iter().find_map(|job| elements::missing_for(*job)) {
                 return Err(spec.refuse(missing.to_string()).into());
             }

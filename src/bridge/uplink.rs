@@ -1,5 +1,7 @@
 //! Sends an output's packets to a WHIP endpoint: where signaling and peer meet for those who only send.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +11,15 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use refusals::{other_codec, refused};
+
 use crate::output::uplink::{Cargo, Progress, RtpStream, Uplink, UplinkError};
+
 use crate::peer::{Network, NetworkConfig, OutboundTrack, Peer, PeerConfig, PeerEvent, RtpPacket};
 use crate::signaling::{self, Command, Event, JoinOptions, RoomUrl, Session, SignalingError};
-use crate::terms::{Codec, IceServer, MediaKind, ParticipantId};
+use crate::terms::{IceServer, MediaKind, ParticipantId};
+
+pub(super) use refusals::check;
 
 /// Events of the connection that may wait.
 const EVENTS: usize = 64;
@@ -58,11 +65,13 @@ impl Uplink for WhipUplink {
         };
         let outcome = sending.run(&mut session).await;
         let endpoint = sending.endpoint.clone();
+        let codecs = sending.cargo.streams.iter().map(|stream| stream.codec);
+        let pictures = codecs.clone().find(|codec| codec.kind() == MediaKind::Video);
         sending.close().await;
         let left = leave(session).await;
         match (outcome, left) {
             // The session ended by itself, and says why.
-            (Ok(Ending::Session), Err(error)) => Err(refused(error)),
+            (Ok(Ending::Session), Err(error)) => Err(refused(error, pictures)),
             (Ok(Ending::Session), Ok(())) => {
                 Err(UplinkError::Lost { endpoint, reason: "the endpoint ended the session".into() })
             }
@@ -217,22 +226,6 @@ async fn leave(session: Session) -> Result<(), SignalingError> {
     tokio::time::timeout(LEAVE, session.closed()).await.unwrap_or(Ok(()))
 }
 
-fn refused(error: SignalingError) -> UplinkError {
-    let retry_after = match &error {
-        SignalingError::NotTaken { retry_after, .. } => *retry_after,
-        _ => None,
-    };
-    UplinkError::Refused { reason: error.to_string(), retry_after }
-}
-
-fn other_codec(codec: Codec) -> &'static str {
-    match codec {
-        Codec::H264 => ": add video=vp8 to the output's URL",
-        Codec::Vp8 => ": leave out video=vp8, or write video=h264",
-        _ => "",
-    }
-}
-
 fn raise(now: &mut Progress, to: Progress) -> bool {
     let higher = to > *now;
     *now = to.max(*now);
@@ -280,5 +273,18 @@ async fn until(when: Option<tokio::time::Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_never_goes_back() {
+        let mut now = Progress::default();
+        assert!(raise(&mut now, Progress::Arriving));
+        assert!(!raise(&mut now, Progress::Connected));
+        assert_eq!(now, Progress::Arriving);
     }
 }

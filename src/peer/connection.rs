@@ -179,13 +179,6 @@ impl Connection {
         self.negotiate(Input::Call, None).await
     }
 
-    async fn push(&mut self) -> Result<(), PeerError> {
-        for transceiver in self.pc.get_transceivers().await {
-            transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly).await.map_err(offer_error)?;
-        }
-        self.negotiate(Input::Call, None).await
-    }
-
     async fn add_outbound(&mut self, codec: Codec) -> Result<OutboundTrack, PeerError> {
         let track = OutboundTrack::new(codec, &self.stream, self.captures.clone());
         let failed = |cause: rtc::shared::error::Error| PeerError::Track { codec, cause: cause.to_string() };

@@ -23,6 +23,15 @@ impl Connection {
         self.negotiate(Input::Remote(kind), Some(&sdp)).await
     }
 
+    /// Offers to send what there is, and to receive nothing.
+    pub(super) async fn push(&mut self) -> Result<(), PeerError> {
+        for transceiver in self.pc.get_transceivers().await {
+            let direction = RTCRtpTransceiverDirection::Sendonly;
+            transceiver.set_direction(direction).await.map_err(local(SdpType::Offer))?;
+        }
+        self.negotiate(Input::Call, None).await
+    }
+
     /// Feeds the state machine and does what it says, until there is nothing left to do.
     pub(super) async fn negotiate(&mut self, input: Input, remote: Option<&str>) -> Result<(), PeerError> {
         let mut inputs = vec![input];

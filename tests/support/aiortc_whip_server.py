@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import CODECS
+from aiortc.mediastreams import MediaStreamError
 
 port, token, taken = int(sys.argv[1]), sys.argv[2], sys.argv[3].lower().split(",")
 CODECS["video"][:] = [codec for codec in CODECS["video"] if codec.name.lower() in taken + ["rtx"]]
@@ -32,7 +33,10 @@ logging.getLogger("aiortc.codecs").addHandler(Complaints())
 async def decode(track):
     white = False
     while True:
-        frame = await track.recv()
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
         if track.kind == "video":
             luma = bytes(frame.planes[0])[::101]
             before, white = white, sum(luma) > 180 * len(luma)

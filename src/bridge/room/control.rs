@@ -10,7 +10,7 @@ use super::super::BridgeError;
 use super::super::events::Event;
 use super::super::participant::Message;
 use super::super::state::{OutputPhase, OutputState};
-use super::super::uplink::WhipUplink;
+use super::super::uplink::{self, WhipUplink};
 use super::{REPORTS, Room};
 use crate::media::elements;
 use crate::output::{OutputSpec, Outputs, Session, Stream};
@@ -69,6 +69,7 @@ impl Room {
                 return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
             }
         }
+        uplink::check(spec, &self.config.room)?;
         if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
             return Err(spec.refuse(missing.to_string()).into());
         }

@@ -5,6 +5,7 @@
 //! stream that is not live is asked for again; what a person must mend ends the session. Servers that answer with an offer
 //! of their own are not supported.
 
+mod manner;
 mod replies;
 pub(super) mod room_url;
 pub(super) mod wire;
@@ -18,6 +19,8 @@ use reqwest::{Method, Url};
 use super::sdpfrag::SdpFragment;
 use super::transport::http::{HttpCodec, Output, Request, Response, host};
 use super::{Command, Event, OfferRole, SignalingError, sdp_candidates};
+pub(super) use manner::{Manner, Verdict};
+
 use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType};
 
 /// How long an offer waits for its candidates; servers without PATCH never learn of later ones.
@@ -26,28 +29,6 @@ const GATHERING: Duration = Duration::from_secs(1);
 const MAX_LATE: usize = 256;
 /// How long the farewell may take.
 const LEAVE: Duration = Duration::from_secs(2);
-
-/// What a WHEP and a WHIP client do not have in common.
-#[derive(Clone, Copy)]
-pub(super) struct Manner {
-    /// What we are called where participants have names.
-    pub(super) me: &'static str,
-    /// What the stream or the endpoint is called there.
-    pub(super) them: &'static str,
-    /// What to do about a POST that did not bring an answer. `shown` is the URL as people see it; `was_live` says that
-    /// one did before.
-    pub(super) judge: fn(shown: &str, response: &Response, was_live: bool) -> Verdict,
-    /// Whether what was live once is asked for again when its server cannot be reached.
-    pub(super) patient: bool,
-}
-
-/// What follows from a refusal.
-pub(super) enum Verdict {
-    /// The stream may be there later.
-    Pause,
-    /// Somebody has to mend something.
-    Fail(SignalingError),
-}
 
 /// A WHEP client, or a WHIP client.
 pub(crate) struct WhepClient {
@@ -115,7 +96,7 @@ struct Live {
 impl WhepClient {
     /// A WHEP client for an endpoint; `shown` is how people see it.
     pub(crate) fn new(endpoint: Url, shown: String, token: Option<String>) -> Self {
-        Self::with_manner(replies::WHEP, endpoint, shown, token)
+        Self::with_manner(manner::WHEP, endpoint, shown, token)
     }
 
     pub(super) fn with_manner(manner: Manner, endpoint: Url, shown: String, token: Option<String>) -> Self {

@@ -7,32 +7,12 @@ use reqwest::Method;
 use super::super::sdpfrag::SdpFragment;
 use super::super::transport::http::Response;
 use super::super::{Event, SignalingError};
-use super::{Live, Manner, Phase, Purpose, Verdict, WhepClient};
+use super::{Live, Phase, Purpose, Verdict, WhepClient};
 use crate::terms::{SdpType, SessionDescription};
-
-/// Somebody else sends, and we watch.
-pub(super) const WHEP: Manner = Manner { me: "whep-viewer", them: "whep", judge, patient: true };
 
 /// The first pause before a stream that is not live is asked for again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-
-fn judge(shown: &str, response: &Response, was_live: bool) -> Verdict {
-    let advice = match response.status {
-        406 if response.has_description() => "; it wants to make the offer itself, which is not supported",
-        401 | 403 => "; give its bearer token with token= in the URL",
-        404 | 410 if !was_live => "; check the path, and that the stream is live",
-        404 | 409 | 410 | 425 | 429 | 503 => return Verdict::Pause,
-        500.. if was_live => return Verdict::Pause,
-        _ => "; does this URL speak WHEP?",
-    };
-    Verdict::Fail(SignalingError::Refused {
-        room: shown.to_owned(),
-        code: format!("HTTP {}", response.status),
-        message: response.words(),
-        advice,
-    })
-}
 
 impl WhepClient {
     pub(super) fn answered(&mut self, offer: String, response: Response, now: Instant) {
