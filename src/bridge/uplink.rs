@@ -182,8 +182,9 @@ impl Sending {
             PeerEvent::Connected => {
                 self.silent_since = None;
                 if let Some(refused) = open.tracks.iter().find(|track| !track.is_sendable()) {
-                    let (endpoint, codec) = (self.endpoint.clone(), refused.codec());
-                    return Err(UplinkError::CodecRefused { endpoint, codec, advice: other_codec(codec) });
+                    let codec = refused.codec();
+                    let reason = format!("{} takes no {}{}", self.endpoint, codec.encoding_name(), other_codec(codec));
+                    return Err(UplinkError::CodecRefused { codec, reason });
                 }
                 let (tracks, progress) = (open.tracks.clone(), self.cargo.progress.clone());
                 progress.send_if_modified(|now| raise(now, Progress::Connected));

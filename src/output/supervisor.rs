@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
-use super::spec::OutputSpec;
+use super::spec::{OutputSpec, Tracks};
 use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
@@ -56,6 +56,15 @@ pub enum OutputEvent {
         pushed: u64,
         /// Access units lost because it was too slow.
         dropped: u64,
+    },
+    /// Its destination does not take what it is fed with; it waits for something else.
+    Wants {
+        /// The output as it was asked for.
+        output: String,
+        /// What it wants to be fed with from now on.
+        tracks: Tracks,
+        /// Where the streams go when they are made; dropping it refuses.
+        streams: mpsc::Sender<Streams>,
     },
     /// It has ended; nothing follows.
     Ended {
@@ -125,6 +134,13 @@ impl Outputs {
         found.is_some()
     }
 
+    /// An output takes other streams from now on.
+    pub fn takes(&mut self, output: &str, tracks: Tracks) {
+        if let Some((spec, _)) = self.running.get_mut(output) {
+            spec.tracks = tracks;
+        }
+    }
+
     /// Forgets an output that has ended.
     pub fn ended(&mut self, output: &str) {
         self.running.remove(output);
@@ -163,13 +179,13 @@ struct Output {
 }
 
 impl Output {
-    async fn run(self) -> OutputSummary {
+    async fn run(mut self) -> OutputSummary {
         let summary = self.live().await;
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
         summary
     }
 
-    async fn live(&self) -> OutputSummary {
+    async fn live(&mut self) -> OutputSummary {
         let output = self.spec.to_string();
         let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
         let pauses = || {
@@ -188,6 +204,12 @@ impl Output {
                 summary.ok = true;
                 return summary;
             };
+            if let Some(tracks) = self.spec.otherwise(&error)
+                && self.change_to(tracks).await
+            {
+                tracing::info!(output = %self.spec, %error, "the output is fed with another codec");
+                continue;
+            }
             if started.elapsed() > STEADY {
                 pause = pauses();
             }
@@ -202,6 +224,22 @@ impl Output {
                 () = tokio::time::sleep(retry_in) => {}
                 () = self.stop.cancelled() => return summary,
             }
+        }
+    }
+
+    /// Asks for other streams. False when there are none.
+    async fn change_to(&mut self, tracks: Tracks) -> bool {
+        let (streams, mut made) = mpsc::channel(1);
+        self.tell(OutputEvent::Wants { output: self.spec.to_string(), tracks, streams }).await;
+        tokio::select! {
+            made = made.recv() => match made {
+                Some(streams) => {
+                    (self.streams, self.spec.tracks) = (streams, tracks);
+                    true
+                }
+                None => false,
+            },
+            () = self.stop.cancelled() => false,
         }
     }
 

@@ -13,11 +13,12 @@ use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
-use super::spec::{Container, Destination, OutputSpec, Stream};
-use super::uplink::Uplink;
+use super::spec::{Container, Destination, OutputSpec, Stream, Tracks};
+use super::uplink::{Uplink, UplinkError};
 use super::whip::WhipTail;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
+use crate::terms::Codec;
 
 /// What is the same for all outputs of a bridge.
 #[derive(Clone, Debug)]
@@ -67,11 +68,21 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
-        Destination::Whip(endpoint) => Box::new(WhipTail::new(endpoint.clone(), Arc::clone(&session.uplink))),
+        Destination::Whip(whip) => Box::new(WhipTail::new(whip.endpoint.clone(), Arc::clone(&session.uplink))),
     })
 }
 
 impl OutputSpec {
+    /// What to feed it with instead, when its destination does not take the codec it was fed with.
+    pub(crate) fn otherwise(&self, error: &OutputError) -> Option<Tracks> {
+        match (&self.destination, error) {
+            (Destination::Whip(whip), OutputError::Uplink(UplinkError::CodecRefused { codec: Codec::H264, .. })) => {
+                whip.otherwise.filter(|_| self.tracks.video == Some(Stream::H264))
+            }
+            _ => None,
+        }
+    }
+
     /// What this machine's GStreamer must be able to do for it.
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = vec![match &self.destination {

@@ -98,15 +98,13 @@ pub enum UplinkError {
         /// When the endpoint wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// The endpoint took the offer without this codec.
-    #[error("{endpoint} takes no {codec}{advice}", codec = codec.encoding_name())]
+    /// The endpoint does not take this codec; the text has the way out.
+    #[error("{reason}")]
     CodecRefused {
-        /// The endpoint.
-        endpoint: String,
         /// What it does not take.
         codec: Codec,
-        /// The way out.
-        advice: &'static str,
+        /// Why.
+        reason: String,
     },
     /// No media can get there, or no longer.
     #[error("no media gets to {endpoint}: {reason}")]

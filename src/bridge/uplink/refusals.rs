@@ -10,8 +10,8 @@ use crate::terms::Codec;
 
 /// Refuses an output that no [`WhipUplink`] can dial, or that would feed the room with itself, louder each time round.
 pub(in super::super) fn check(spec: &OutputSpec, room: &RoomUrl) -> Result<(), SpecError> {
-    let Destination::Whip(endpoint) = &spec.destination else { return Ok(()) };
-    let endpoint: RoomUrl = endpoint.with_secrets().parse().map_err(|error| spec.refuse(format!("{error}")))?;
+    let Destination::Whip(whip) = &spec.destination else { return Ok(()) };
+    let endpoint: RoomUrl = whip.endpoint.with_secrets().parse().map_err(|error| spec.refuse(format!("{error}")))?;
     if leads_into(endpoint.dial(), room) {
         return Err(spec.refuse("this is the room that the bridge takes its media from: push to another one"));
     }
@@ -30,15 +30,14 @@ fn leads_into(endpoint: &Url, room: &RoomUrl) -> bool {
 
 /// `pictures` is the codec of our pictures: what an endpoint cannot use in an offer is mostly that.
 pub(super) fn refused(error: SignalingError, pictures: Option<Codec>) -> UplinkError {
-    let mut reason = error.to_string();
-    let mut retry_after = None;
-    if let SignalingError::NotTaken { status, retry_after: pause, .. } = error {
-        retry_after = pause;
-        if let (406 | 415 | 422, Some(codec)) = (status, pictures) {
-            reason += other_codec(codec);
+    let reason = error.to_string();
+    match (error, pictures) {
+        (SignalingError::NotTaken { status: 406 | 415 | 422, .. }, Some(codec)) => {
+            UplinkError::CodecRefused { codec, reason: reason + other_codec(codec) }
         }
+        (SignalingError::NotTaken { retry_after, .. }, _) => UplinkError::Refused { reason, retry_after },
+        _ => UplinkError::Refused { reason, retry_after: None },
     }
-    UplinkError::Refused { reason, retry_after }
 }
 
 pub(super) fn other_codec(codec: Codec) -> &'static str {
@@ -86,7 +85,7 @@ mod tests {
             advice: "",
             retry_after: Some(Duration::from_secs(7)),
         };
-        let UplinkError::Refused { reason, .. } = refused(not_taken(406), Some(Codec::H264)) else { panic!() };
+        let UplinkError::CodecRefused { reason, .. } = refused(not_taken(406), Some(Codec::H264)) else { panic!() };
         assert!(reason.ends_with("add video=vp8 to the output's URL"), "{reason}");
         let UplinkError::Refused { reason, retry_after } = refused(not_taken(503), Some(Codec::H264)) else { panic!() };
         assert!(!reason.contains("vp8"), "{reason}");

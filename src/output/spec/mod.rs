@@ -12,12 +12,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::uplink::Endpoint;
-
 pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
 pub use rtp::RtpDestination;
 pub use tracks::{Stream, Tracks};
+pub use whip::WhipDestination;
 
 /// One output as asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub enum Destination {
     /// MPEG-TS to everybody who connects to a Unix socket; `serve` passes it on over HTTP.
     TsSocket(PathBuf),
     /// A WHIP endpoint.
-    Whip(Endpoint),
+    Whip(WhipDestination),
 }
 
 /// What the parser of one kind of output gives.

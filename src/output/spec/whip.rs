@@ -10,6 +10,15 @@ use super::{Destination, Parsed};
 
 const FORM: &str = "write whip+https://HOST/PATH?token=TOKEN";
 
+/// A WHIP endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhipDestination {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// What to send where H.264 is not taken; `None` when the URL says what to send.
+    pub otherwise: Option<Tracks>,
+}
+
 /// Reads `whip+http://` and `whip+https://`. Keys that are not ours stay: they are the server's business.
 pub(super) fn parse(text: &str) -> Parsed {
     let address = text.strip_prefix("whip+").unwrap_or(text);
@@ -21,6 +30,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let query = url.query().unwrap_or_default().to_owned();
     let (ours, theirs): (Vec<_>, Vec<_>) =
         query.split('&').filter(|pair| !pair.is_empty()).partition(|pair| is_ours(pair));
+    let chosen = ours.iter().any(|pair| pair.starts_with("video"));
     let ours = ours.join("&");
     let mut settings = Settings::new(&ours);
     let tracks = Tracks::take(&mut settings, &[H264, Vp8, CopiedVideo], &[Opus, CopiedAudio])?;
@@ -33,7 +43,9 @@ pub(super) fn parse(text: &str) -> Parsed {
     url.set_query(Some(theirs.as_str()).filter(|theirs| !theirs.is_empty()));
     let whole = format!("whip+{url}");
     url.set_query(None);
-    Ok((Destination::Whip(Endpoint::new(whole, format!("whip+{url}"))), tracks))
+    let endpoint = Endpoint::new(whole, format!("whip+{url}"));
+    let otherwise = (!chosen).then_some(Tracks { video: Some(Vp8), ..tracks });
+    Ok((Destination::Whip(WhipDestination { endpoint, otherwise }), tracks))
 }
 
 /// What is for us; all else is for whoever dials, or for the server.
@@ -50,7 +62,8 @@ mod tests {
     fn an_endpoint_keeps_its_token_and_never_shows_it() {
         let text = "whip+https://h:8443/live/stage?key=5&token=s3cret&video=vp8";
         let spec: OutputSpec = text.parse().unwrap();
-        let Destination::Whip(endpoint) = &spec.destination else { panic!("{spec:?}") };
+        let Destination::Whip(WhipDestination { endpoint, otherwise }) = &spec.destination else { panic!("{spec:?}") };
+        assert_eq!(*otherwise, None);
         assert_eq!(spec.tracks, Tracks::both(Vp8, Opus));
         assert_eq!(endpoint.with_secrets(), "whip+https://h:8443/live/stage?key=5&token=s3cret");
         assert_eq!(endpoint.to_string(), "whip+https://h:8443/live/stage");
@@ -59,6 +72,8 @@ mod tests {
         let other: OutputSpec = "whip+https://h:8443/live/stage?token=other".parse().unwrap();
         assert_eq!(spec.claims(), other.claims(), "one endpoint takes one stream");
         assert_eq!(other.tracks, Tracks::both(H264, Opus));
+        let Destination::Whip(whip) = other.destination else { panic!() };
+        assert_eq!(whip.otherwise, Some(Tracks::both(Vp8, Opus)));
     }
 
     #[test]
