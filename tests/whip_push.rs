@@ -90,8 +90,7 @@ async fn aiortc_decodes_the_mix_in_the_codec_that_it_takes() {
     let mut h264 = AiortcEndpoint::start(TOKEN, "H264").await;
     let mut vp8 = AiortcEndpoint::start(TOKEN, "VP8").await;
     // The second refuses the first offer.
-    let outputs =
-        [format!("whip+{}/whip?token={TOKEN}", h264.base), format!("whip+{}/whip?token={TOKEN}", vp8.base)];
+    let outputs = [format!("whip+{}/whip?token={TOKEN}", h264.base), format!("whip+{}/whip?token={TOKEN}", vp8.base)];
     let mut pusher = stage.push(&outputs.each_ref().map(String::as_str));
     for _ in &outputs {
         pusher.wait_event("output_ready", SOON).await;

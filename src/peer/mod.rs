@@ -35,6 +35,7 @@ mod rtcp_tap;
 mod rtx;
 mod sdes;
 pub(crate) mod sdp;
+mod sending;
 mod stats;
 mod track;
 

@@ -23,15 +23,6 @@ impl Connection {
         self.negotiate(Input::Remote(kind), Some(&sdp)).await
     }
 
-    /// Offers to send what there is, and to receive nothing.
-    pub(super) async fn push(&mut self) -> Result<(), PeerError> {
-        for transceiver in self.pc.get_transceivers().await {
-            let direction = RTCRtpTransceiverDirection::Sendonly;
-            transceiver.set_direction(direction).await.map_err(local(SdpType::Offer))?;
-        }
-        self.negotiate(Input::Call, None).await
-    }
-
     /// Feeds the state machine and does what it says, until there is nothing left to do.
     pub(super) async fn negotiate(&mut self, input: Input, remote: Option<&str>) -> Result<(), PeerError> {
         let mut inputs = vec![input];
@@ -168,8 +159,10 @@ impl Connection {
 
     /// Both descriptions are in force: says which tracks came or went. The engine's own mute events never fire.
     async fn agreed(&mut self, remote: &str) {
+        let sections = sdp::sections(remote);
+        self.rejected = sections.iter().filter(|section| section.rejected).map(|section| section.mid.clone()).collect();
         self.refresh_outbound().await;
-        for section in sdp::sections(remote) {
+        for section in sections {
             let before = self.sending.insert(section.mid.clone(), (section.kind, section.sends));
             if before.is_some_and(|(_, sent)| sent != section.sends) {
                 let event = PeerEvent::TrackActive { mid: section.mid, kind: section.kind, active: section.sends };

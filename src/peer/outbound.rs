@@ -129,10 +129,10 @@ impl OutboundTrack {
         self.state.keyframe_wanted.notify_one();
     }
 
-    /// Looks up the negotiated payload type; `connected` false stops sending.
-    pub(crate) async fn refresh(&self, sender: &dyn RtpSender, connected: bool) {
+    /// Looks up the negotiated payload type; `may_send` false stops sending.
+    pub(crate) async fn refresh(&self, sender: &dyn RtpSender, may_send: bool) {
         let negotiated = match sender.get_parameters().await {
-            Ok(parameters) if connected => parameters
+            Ok(parameters) if may_send => parameters
                 .rtp_parameters
                 .codecs
                 .iter()
