@@ -4,6 +4,7 @@
 //! stop. What happens is told as [`Event`]s, which `roomcast bridge --json` prints as they are.
 
 mod config;
+mod disk;
 mod error;
 mod events;
 mod mix;
@@ -15,6 +16,7 @@ mod state;
 mod uplink;
 
 pub use config::BridgeConfig;
+pub use disk::DiskState;
 pub use error::BridgeError;
 pub use events::{Event, Reason, Record, Summary};
 pub use room::{Control, run};

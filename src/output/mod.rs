@@ -6,6 +6,7 @@
 mod attached;
 mod claims;
 mod error;
+mod events;
 mod file;
 mod hls;
 mod live_ts;
@@ -22,9 +23,10 @@ mod whip;
 
 pub use claims::{check_file, path_claim};
 pub use error::OutputError;
+pub use events::{OutputEvent, OutputSummary};
 pub use players::Play;
 pub use rtp_ports::{any_free_rtp_ports, free_rtp_ports};
 pub use spec::{OutputSpec, SpecError, Stream};
 pub use streams::Streams;
-pub use supervisor::{OutputEvent, OutputSummary, Outputs};
+pub use supervisor::Outputs;
 pub use tail::Session;

@@ -3,6 +3,7 @@
 //! One task per output. What happens to one never reaches another; the bridge hears of it through events.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::OutputError;
 use super::attached::Attached;
-use super::players::Play;
+use super::events::{OutputEvent, OutputSummary};
 use super::spec::{OutputSpec, Tracks};
 use super::streams::Streams;
 use super::tail::{self, Session};
@@ -29,68 +30,6 @@ const STEADY: Duration = Duration::from_secs(60);
 /// How often an output's counters are told.
 const COUNT: Duration = Duration::from_secs(1);
 
-/// What an output tells the bridge.
-#[derive(Clone, Debug)]
-pub enum OutputEvent {
-    /// roomcast has decoded its result as a player would.
-    Ready {
-        /// The output as it was asked for.
-        output: String,
-        /// How to play it.
-        play: Play,
-    },
-    /// It failed and is tried again.
-    Failed {
-        /// The output as it was asked for.
-        output: String,
-        /// Why.
-        error: String,
-        /// When it is tried again; `None` when the bridge is ending.
-        retry_in: Option<Duration>,
-    },
-    /// How it does, once a second.
-    Counted {
-        /// The output as it was asked for.
-        output: String,
-        /// Access units handed over since it started.
-        pushed: u64,
-        /// Access units lost because it was too slow.
-        dropped: u64,
-    },
-    /// Its destination does not take what it is fed with; it waits for something else.
-    Wants {
-        /// The output as it was asked for.
-        output: String,
-        /// What it wants to be fed with from now on.
-        tracks: Tracks,
-        /// Where the streams go when they are made; dropping it refuses.
-        streams: mpsc::Sender<Streams>,
-    },
-    /// It has ended; nothing follows.
-    Ended {
-        /// The output as it was asked for.
-        output: String,
-        /// Whether what it wrote is complete.
-        complete: bool,
-    },
-}
-
-/// How an output ended.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct OutputSummary {
-    /// The output as it was asked for.
-    pub output: String,
-    /// Whether it worked to its end.
-    pub ok: bool,
-    /// Whether it was ever ready.
-    pub was_ready: bool,
-    /// How often it failed.
-    pub failures: u32,
-    /// The last error.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
 /// The outputs of a bridge: each is attached, runs, and is detached or ends with the bridge.
 #[derive(Debug)]
 pub struct Outputs {
@@ -98,8 +37,17 @@ pub struct Outputs {
     clock: MediaClock,
     events: mpsc::Sender<OutputEvent>,
     tasks: JoinSet<OutputSummary>,
-    running: BTreeMap<String, (OutputSpec, CancellationToken)>,
+    running: BTreeMap<String, Running>,
     attached: usize,
+}
+
+/// The owner's end of an output.
+#[derive(Debug)]
+struct Running {
+    spec: OutputSpec,
+    stop: CancellationToken,
+    /// Why it is ended before its time, if it is.
+    ended_because: Arc<OnceLock<String>>,
 }
 
 impl Outputs {
@@ -111,8 +59,9 @@ impl Outputs {
     /// Starts an output on these streams; the others do not notice.
     pub fn attach(&mut self, spec: OutputSpec, streams: Streams) {
         self.attached += 1;
-        let stop = CancellationToken::new();
-        self.running.insert(spec.to_string(), (spec.clone(), stop.clone()));
+        let (stop, ended_because) = (CancellationToken::new(), Arc::default());
+        let running = Running { spec: spec.clone(), stop: stop.clone(), ended_because: Arc::clone(&ended_because) };
+        self.running.insert(spec.to_string(), running);
         let output = Output {
             name: format!("output-{}", self.attached),
             spec,
@@ -121,24 +70,36 @@ impl Outputs {
             streams,
             events: self.events.clone(),
             stop,
+            ended_because,
         };
         self.tasks.spawn(output.run());
     }
 
     /// Ends one output, with its end written; `Ended` follows. False when there is none of this name.
     pub fn detach(&self, output: &str) -> bool {
-        let found = self.running.values().find(|(spec, _)| spec.is_called(output));
-        if let Some((_, stop)) = found {
-            stop.cancel();
+        let found = self.running.values().find(|running| running.spec.is_called(output));
+        if let Some(running) = found {
+            running.stop.cancel();
         }
         found.is_some()
     }
 
     /// An output takes other streams from now on.
     pub fn takes(&mut self, output: &str, tracks: Tracks) {
-        if let Some((spec, _)) = self.running.get_mut(output) {
-            spec.tracks = tracks;
+        if let Some(running) = self.running.get_mut(output) {
+            running.spec.tracks = tracks;
         }
+    }
+
+    /// Ends an output before its time, with its end written: it counts as failed. False when it is ending already.
+    pub fn end(&self, spec: &OutputSpec, reason: &str) -> bool {
+        let running = self.running.get(&spec.to_string()).filter(|running| !running.stop.is_cancelled());
+        if let Some(running) = running {
+            // Set once: it is not ending yet.
+            running.ended_because.set(reason.to_owned()).ok();
+            running.stop.cancel();
+        }
+        running.is_some()
     }
 
     /// Forgets an output that has ended.
@@ -148,13 +109,13 @@ impl Outputs {
 
     /// Those that run, or are about to end.
     pub fn running(&self) -> impl Iterator<Item = &OutputSpec> {
-        self.running.values().map(|(spec, _)| spec)
+        self.running.values().map(|running| &running.spec)
     }
 
     /// Ends every output, each with its end written, and waits for the slowest.
     pub async fn finish(mut self) -> Vec<OutputSummary> {
-        for (_, stop) in self.running.values() {
-            stop.cancel();
+        for running in self.running.values() {
+            running.stop.cancel();
         }
         let mut summaries = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
@@ -176,12 +137,17 @@ struct Output {
     streams: Streams,
     events: mpsc::Sender<OutputEvent>,
     stop: CancellationToken,
+    ended_because: Arc<OnceLock<String>>,
 }
 
 impl Output {
     async fn run(mut self) -> OutputSummary {
-        let summary = self.live().await;
+        let mut summary = self.live().await;
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
+        if let Some(reason) = self.ended_because.get() {
+            summary.ok = false;
+            summary.error = Some(reason.clone());
+        }
         summary
     }
 
