@@ -43,7 +43,7 @@ pub(super) fn refused(error: SignalingError, pictures: Option<Codec>) -> UplinkE
 pub(super) fn other_codec(codec: Codec) -> &'static str {
     match codec {
         Codec::H264 => ": add video=vp8 to the output's URL",
-        Codec::Vp8 => ": leave out video=vp8, or write video=h264",
+        Codec::Vp8 => ": write video=h264 in the output's URL if it takes that",
         _ => "",
     }
 }
