@@ -26,7 +26,10 @@ async fn start(name: &str, polite: bool) -> Side {
 }
 
 async fn start_on(network: Network, name: &str, polite: bool) -> Side {
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite };
+    start_with(PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite }, name).await
+}
+
+async fn start_with(config: PeerConfig, name: &str) -> Side {
     let (sender, events) = mpsc::channel(8);
     let peer = Peer::start(ParticipantId::new(name), config, sender).await.unwrap();
     Side { peer, events, sent: vec![] }
@@ -378,4 +381,34 @@ async fn a_connection_without_codecs_or_addresses_is_refused() {
         let config = PeerConfig { ice_servers: vec![], network: Network::on(addresses), codecs, polite: true };
         assert!(Peer::start(ParticipantId::new("x"), config, mpsc::channel(1).0).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn who_only_sends_learns_what_arrives_and_what_is_not_taken() {
+    let side = async |codecs: &[Codec], polite, name| {
+        let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
+        start_with(PeerConfig { ice_servers: vec![], network, codecs: codecs.to_vec(), polite }, name).await
+    };
+    let sides = [
+        side(&[Codec::H264, Codec::Opus], false, "sender").await,
+        side(&[Codec::Vp8, Codec::Opus], true, "taker").await,
+    ];
+    let mut pair = Pair { sides, senders: JoinSet::new() };
+    let picture = pair.send(0, Codec::H264).await;
+    let sound = pair.send(0, Codec::Opus).await;
+    pair.sides[0].peer.push().await.unwrap();
+    while !matches!(pair.next().await, (0, PeerEvent::Connected)) {}
+    let offer = &pair.sides[0].sent[0].sdp;
+    assert!(offer.contains("a=sendonly") && !offer.contains("a=sendrecv") && !offer.contains("a=recvonly"), "{offer}");
+    let answer = &pair.sides[1].sent[0].sdp;
+    assert_eq!((sound.is_sendable(), picture.is_sendable()), (true, false), "{answer}");
+    let arrived = async {
+        tokio::select! {
+            () = sound.arrived() => {}
+            () = async { loop { pair.next().await; } } => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrived).await.expect("the other side reports what it receives");
+    assert!(tokio::time::timeout(Duration::from_millis(10), picture.arrived()).await.is_err());
+    pair.close().await;
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::BridgeError;
+use super::{BridgeError, uplink};
 use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings};
 use crate::media::layout::{Layout, Size};
@@ -13,7 +13,7 @@ use crate::media::{self};
 use crate::output::spec::Destination;
 use crate::output::{self, OutputSpec, Stream};
 use crate::peer::NetworkConfig;
-use crate::signaling::RoomUrl;
+use crate::signaling::{RoomUrl, Scheme};
 use crate::terms::{Codec, IceServer};
 
 /// How much later than asked for the encoder makes a keyframe by itself when an output asks for its own, in seconds.
@@ -92,6 +92,11 @@ impl BridgeConfig {
     /// asked for.
     pub(crate) fn check(&self) -> Result<Vec<Codec>, BridgeError> {
         elements::init().map_err(|error| BridgeError::Config(error.to_string()))?;
+        if self.room.scheme() == Scheme::Whip {
+            let reason =
+                "a WHIP endpoint takes media and gives none: name it with -o, and a room to take the media from";
+            return Err(BridgeError::Config(format!("{}: {reason}", self.room)));
+        }
         let Canvas { size: Size { width, height }, fps } = self.canvas;
         if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) || width % 2 == 1 || height % 2 == 1 {
             return Err(BridgeError::Config(format!(
@@ -133,6 +138,7 @@ impl BridgeConfig {
             }
         }
         for spec in &self.outputs {
+            uplink::check(spec, &self.room)?;
             if let Some(missing) = spec.jobs().iter().find_map(|job| elements::missing_for(*job)) {
                 return Err(spec.refuse(missing.to_string()).into());
             }

@@ -13,6 +13,7 @@ mod reader;
 mod redial;
 mod room;
 mod state;
+mod uplink;
 
 pub use config::BridgeConfig;
 pub use disk::DiskState;

@@ -36,13 +36,15 @@ const CONTROLS: usize = 16;
   roomcast bridge 'simplevoice+http://127.0.0.1:8080/sv?room=demo' -o call.mkv
   roomcast bridge 'rmc+https://calls.example.org/?room=weekly' -o weekly.mkv
   roomcast bridge gstrs+ws://127.0.0.1:8443 -o cameras.mkv
-  roomcast bridge 'whep+http://127.0.0.1:8080/whep/demo' -o stream.mkv")]
+  roomcast bridge 'whep+http://127.0.0.1:8080/whep/demo' -o stream.mkv
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'whip+https://live.example.org/whip/stage?token=TOKEN'")]
 pub(crate) struct Options {
     /// The room: mesh+ws://HOST:PORT/ws?room=ROOM, gst+ws://HOST:PORT/PATH/ROOM, notify+ws://HOST:PORT/call/ID,
     /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
-    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, whip+https://HOST/PATH?token=TOKEN, or a file (.mkv, .mp4, .webm);
+    /// may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.

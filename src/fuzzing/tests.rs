@@ -47,7 +47,7 @@ macro_rules! targets {
 }
 
 targets! {
-    mesh gstreamer notify simple_voice rmc gstrs whep room_url candidates
+    mesh gstreamer notify simple_voice rmc gstrs whep whip room_url candidates
     sdp stun
     mesh_server gstreamer_server notify_server simple_voice_server gstrs_server
 }

@@ -65,6 +65,8 @@ pub enum Job {
     Webm,
     /// Send MPEG-TS.
     Ts,
+    /// Push to a WHIP endpoint.
+    Whip,
     /// Be a test participant.
     Pattern,
     /// Check results as a player would.
@@ -73,7 +75,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -89,13 +91,14 @@ impl Job {
         Self::Mp4,
         Self::Webm,
         Self::Ts,
+        Self::Whip,
         Self::Pattern,
         Self::Probe,
     ];
 
     /// Whether a bridge of a browser call can do without it: then a missing element costs one codec or one output.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Pattern)
+        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Whip | Self::Pattern)
     }
 
     /// What it takes: of each group at least one, the preferred one first.
@@ -136,6 +139,14 @@ impl Job {
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
             Self::Webm => &[&[("webmmux", GOOD)], &[("vp8enc", GOOD)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
             Self::Ts => &[&[("mpegtsmux", BAD)]],
+            Self::Whip => &[
+                &[("rtph264pay", GOOD)],
+                &[("rtpvp8pay", GOOD)],
+                &[("vp8enc", GOOD)],
+                &[("opusenc", BASE)],
+                &[("opusparse", BAD)],
+                &[("rtpopuspay", GOOD)],
+            ],
             Self::Pattern => &[
                 &[("videotestsrc", BASE)],
                 &[("audiotestsrc", BASE)],
@@ -173,6 +184,7 @@ impl fmt::Display for Job {
             Self::Mp4 => f.write_str("record MP4"),
             Self::Webm => f.write_str("record WebM"),
             Self::Ts => f.write_str("output MPEG-TS"),
+            Self::Whip => f.write_str("push to WHIP"),
             Self::Pattern => f.write_str("publish a test pattern"),
             Self::Probe => f.write_str("probe results"),
         }

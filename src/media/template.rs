@@ -42,8 +42,12 @@ const ALLOWED: &[&str] = &[
     "qtdemux",
     "queue",
     "rtpbin",
+    "rtpav1pay",
     "rtph264pay",
     "rtpmp4gpay",
+    "rtpopuspay",
+    "rtpvp8pay",
+    "rtpvp9pay",
     "udpsink",
     "v4l2h264enc",
     "vah264enc",
@@ -92,23 +96,29 @@ pub struct Ends {
     pub audio: Option<Parser>,
 }
 
-/// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream.
+/// What a stream passes first: for `{parse}` in a template what finds out what a muxer wants to know about it, and for `{pay}`
+/// what makes RTP packets of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parser(&'static str);
+pub struct Parser {
+    parse: &'static str,
+    pay: &'static str,
+}
 
 impl Parser {
     /// The parser for a stream of this form; `None` when it is a form that no output carries.
     pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
-        Some(Self(match caps.structure(0)?.name().as_str() {
-            "video/x-h264" => "h264parse",
-            "video/x-vp9" => "vp9parse",
-            "video/x-av1" => "av1parse",
-            "audio/mpeg" => "aacparse",
-            "audio/x-opus" => "opusparse",
-            // Their frames say everything themselves.
-            "video/x-vp8" | "audio/x-mulaw" => "identity silent=true",
+        // Frames of VP8 and pieces of PCMU say everything themselves.
+        let (parse, pay) = match caps.structure(0)?.name().as_str() {
+            "video/x-h264" => ("h264parse", "rtph264pay config-interval=-1 aggregate-mode=zero-latency"),
+            "video/x-vp8" => ("identity silent=true", "rtpvp8pay picture-id-mode=2"),
+            "video/x-vp9" => ("vp9parse", "rtpvp9pay picture-id-mode=2"),
+            "video/x-av1" => ("av1parse", "rtpav1pay"),
+            "audio/mpeg" => ("aacparse", "rtpmp4gpay"),
+            "audio/x-opus" => ("opusparse", "rtpopuspay"),
+            "audio/x-mulaw" => ("identity silent=true", "rtppcmupay"),
             _ => return None,
-        }))
+        };
+        Some(Self { parse, pay })
     }
 }
 
@@ -143,7 +153,7 @@ fn with_ends(text: &str, ends: Ends) -> String {
             (_, Some(rest)) => (ends.audio, rest),
             _ => return line.to_owned(),
         };
-        end.map(|Parser(parser)| rest.replace("{parse}", parser)).unwrap_or_default()
+        end.map(|form| rest.replace("{parse}", form.parse).replace("{pay}", form.pay)).unwrap_or_default()
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -175,7 +185,10 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const BOTH: Ends = Ends { video: Some(Parser("h264parse")), audio: Some(Parser("opusparse")) };
+    const BOTH: Ends = Ends {
+        video: Some(Parser { parse: "h264parse", pay: "rtph264pay" }),
+        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay" }),
+    };
 
     #[test]
     fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {

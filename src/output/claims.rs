@@ -18,6 +18,7 @@ impl OutputSpec {
             Destination::Hls(hls) => vec![path_claim(&hls.directory)],
             Destination::File(file) => vec![path_claim(&file.path)],
             Destination::TsSocket(path) => vec![path_claim(path)],
+            Destination::Whip(whip) => vec![whip.endpoint.to_string()],
         }
     }
 }

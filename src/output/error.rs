@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::spec::Stream;
+use super::uplink::UplinkError;
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
 use crate::probe::ProbeError;
@@ -39,6 +40,9 @@ pub enum OutputError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// What goes out by WebRTC does not arrive.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
     /// A stream that this output needs is not made.
     #[error("this output needs {0:?}, which is not encoded")]
     NoStream(Stream),
@@ -48,6 +52,14 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    /// The pause that the destination itself asks for.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Uplink(UplinkError::Refused { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+
     /// An error of the file system at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::OutputError;
 use super::attached::Attached;
-use super::players::Play;
-use super::spec::OutputSpec;
+use super::events::{OutputEvent, OutputSummary};
+use super::spec::{OutputSpec, Tracks};
 use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
@@ -29,59 +29,6 @@ const STEADY: Duration = Duration::from_secs(60);
 
 /// How often an output's counters are told.
 const COUNT: Duration = Duration::from_secs(1);
-
-/// What an output tells the bridge.
-#[derive(Clone, Debug)]
-pub enum OutputEvent {
-    /// roomcast has decoded its result as a player would.
-    Ready {
-        /// The output as it was asked for.
-        output: String,
-        /// How to play it.
-        play: Play,
-    },
-    /// It failed and is tried again.
-    Failed {
-        /// The output as it was asked for.
-        output: String,
-        /// Why.
-        error: String,
-        /// When it is tried again; `None` when the bridge is ending.
-        retry_in: Option<Duration>,
-    },
-    /// How it does, once a second.
-    Counted {
-        /// The output as it was asked for.
-        output: String,
-        /// Access units handed over since it started.
-        pushed: u64,
-        /// Access units lost because it was too slow.
-        dropped: u64,
-    },
-    /// It has ended; nothing follows.
-    Ended {
-        /// The output as it was asked for.
-        output: String,
-        /// Whether what it wrote is complete.
-        complete: bool,
-    },
-}
-
-/// How an output ended.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct OutputSummary {
-    /// The output as it was asked for.
-    pub output: String,
-    /// Whether it worked to its end.
-    pub ok: bool,
-    /// Whether it was ever ready.
-    pub was_ready: bool,
-    /// How often it failed.
-    pub failures: u32,
-    /// The last error.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
 
 /// The outputs of a bridge: each is attached, runs, and is detached or ends with the bridge.
 #[derive(Debug)]
@@ -137,6 +84,13 @@ impl Outputs {
         found.is_some()
     }
 
+    /// An output takes other streams from now on.
+    pub fn takes(&mut self, output: &str, tracks: Tracks) {
+        if let Some(running) = self.running.get_mut(output) {
+            running.spec.tracks = tracks;
+        }
+    }
+
     /// Ends an output before its time, with its end written: it counts as failed. False when it is ending already.
     pub fn end(&self, spec: &OutputSpec, reason: &str) -> bool {
         let running = self.running.get(&spec.to_string()).filter(|running| !running.stop.is_cancelled());
@@ -187,7 +141,7 @@ struct Output {
 }
 
 impl Output {
-    async fn run(self) -> OutputSummary {
+    async fn run(mut self) -> OutputSummary {
         let mut summary = self.live().await;
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
         if let Some(reason) = self.ended_because.get() {
@@ -197,7 +151,7 @@ impl Output {
         summary
     }
 
-    async fn live(&self) -> OutputSummary {
+    async fn live(&mut self) -> OutputSummary {
         let output = self.spec.to_string();
         let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
         let pauses = || {
@@ -216,12 +170,19 @@ impl Output {
                 summary.ok = true;
                 return summary;
             };
+            if let Some(tracks) = self.spec.otherwise(&error)
+                && self.change_to(tracks).await
+            {
+                tracing::info!(output = %self.spec, %error, "the output is fed with another codec");
+                continue;
+            }
             if started.elapsed() > STEADY {
                 pause = pauses();
             }
             summary.failures += 1;
             summary.error = Some(error.to_string());
-            let retry_in = if self.stop.is_cancelled() { None } else { pause.next() };
+            let at_least = error.retry_after().unwrap_or_default();
+            let retry_in = if self.stop.is_cancelled() { None } else { pause.next().map(|pause| pause.max(at_least)) };
             tracing::warn!(output = %self.spec, %error, ?retry_in, "the output failed");
             self.tell(OutputEvent::Failed { output: self.spec.to_string(), error: error.to_string(), retry_in }).await;
             let Some(retry_in) = retry_in else { return summary };
@@ -229,6 +190,22 @@ impl Output {
                 () = tokio::time::sleep(retry_in) => {}
                 () = self.stop.cancelled() => return summary,
             }
+        }
+    }
+
+    /// Asks for other streams. False when there are none.
+    async fn change_to(&mut self, tracks: Tracks) -> bool {
+        let (streams, mut made) = mpsc::channel(1);
+        self.tell(OutputEvent::Wants { output: self.spec.to_string(), tracks, streams }).await;
+        tokio::select! {
+            made = made.recv() => match made {
+                Some(streams) => {
+                    (self.streams, self.spec.tracks) = (streams, tracks);
+                    true
+                }
+                None => false,
+            },
+            () = self.stop.cancelled() => false,
         }
     }
 
@@ -276,6 +253,7 @@ impl Output {
                         Err(error) => break error,
                     }
                 }
+                error = tail.failed() => break error,
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),

@@ -1,6 +1,7 @@
 //! What each kind of output adds to the common life of an output: its template, its settings, its proof, its end.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gstreamer as gst;
@@ -12,9 +13,12 @@ use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
-use super::spec::{Container, Destination, OutputSpec, Stream};
+use super::spec::{Container, Destination, OutputSpec, Stream, Tracks};
+use super::uplink::{Uplink, UplinkError};
+use super::whip::WhipTail;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
+use crate::terms::Codec;
 
 /// What is the same for all outputs of a bridge.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub struct Session {
     pub fps: i32,
     /// Bits per second of video and of sound.
     pub bitrates: (u32, u32),
+    /// Carries what goes out by WebRTC.
+    pub uplink: Arc<dyn Uplink>,
 }
 
 /// One kind of output.
@@ -38,6 +44,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
 
     /// Waits until roomcast itself could play the result as a player would.
     async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;
+
+    /// Waits until the output has failed by itself, where its pipeline does not notice.
+    async fn failed(&self) -> OutputError {
+        std::future::pending().await
+    }
 
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
@@ -57,16 +68,28 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
+        Destination::Whip(whip) => Box::new(WhipTail::new(whip.endpoint.clone(), Arc::clone(&session.uplink))),
     })
 }
 
 impl OutputSpec {
+    /// What to feed it with instead, when its destination does not take the codec it was fed with.
+    pub(crate) fn otherwise(&self, error: &OutputError) -> Option<Tracks> {
+        match (&self.destination, error) {
+            (Destination::Whip(whip), OutputError::Uplink(UplinkError::CodecRefused { codec: Codec::H264, .. })) => {
+                whip.otherwise.filter(|_| self.tracks.video == Some(Stream::H264))
+            }
+            _ => None,
+        }
+    }
+
     /// What this machine's GStreamer must be able to do for it.
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = vec![match &self.destination {
             Destination::Rtp(_) => Job::Rtp,
             Destination::Hls(_) => Job::Hls,
             Destination::TsSocket(_) => Job::Ts,
+            Destination::Whip(_) => Job::Whip,
             Destination::File(file) => match file.container {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,

@@ -3,7 +3,7 @@
 //! [`super::Peer`] is its handle. Events wait in an outbox of its own, so it goes on while the owner is busy, even while
 //! the owner waits for a command's reply. It knows no signaling protocol and no media pipeline.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +38,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, PeerError>>;
 /// What the handle asks for.
 pub(crate) enum Command {
     Call(Reply<()>),
+    Push(Reply<()>),
     AddOutbound(Codec, Reply<OutboundTrack>),
     Description(SessionDescription, Reply<()>),
     Candidate(Option<IceCandidate>, Reply<()>),
@@ -61,17 +62,19 @@ pub(crate) struct Connection {
     pub(super) payload_types: Arc<PayloadTypes>,
     /// What the other side said last: whether each mid sends.
     pub(super) sending: HashMap<String, (MediaKind, bool)>,
+    /// The mids that the other side takes no part in.
+    pub(super) rejected: HashSet<String>,
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
     /// Whether the other side opened DTLS; known once the first negotiation is done.
     pub(super) dtls_server: Option<bool>,
     receiving: Vec<MediaKind>,
-    outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
+    pub(super) outbound: Vec<(OutboundTrack, Arc<dyn RtpSender>)>,
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
-    stream: String,
-    connected: bool,
+    pub(super) stream: String,
+    pub(super) connected: bool,
     notices: mpsc::Sender<Notice>,
-    captures: mpsc::Sender<CaptureTime>,
+    pub(super) captures: mpsc::Sender<CaptureTime>,
     children: JoinSet<()>,
 }
 
@@ -94,6 +97,7 @@ impl Connection {
             candidates: CandidateBuffer::default(),
             payload_types: Arc::new(PayloadTypes::new()),
             sending: HashMap::new(),
+            rejected: HashSet::new(),
             outbox: VecDeque::new(),
             kinds,
             dtls_server: None,
@@ -149,6 +153,7 @@ impl Connection {
         // A reply that nobody waits for any more is no fault.
         match command {
             Command::Call(reply) => drop(reply.send(self.call().await)),
+            Command::Push(reply) => drop(reply.send(self.push().await)),
             Command::AddOutbound(codec, reply) => drop(reply.send(self.add_outbound(codec).await)),
             Command::Description(description, reply) => drop(reply.send(self.remote_description(description).await)),
             Command::Candidate(candidate, reply) => drop(reply.send(self.remote_candidate(candidate).await)),
@@ -177,15 +182,6 @@ impl Connection {
         self.negotiate(Input::Call, None).await
     }
 
-    async fn add_outbound(&mut self, codec: Codec) -> Result<OutboundTrack, PeerError> {
-        let track = OutboundTrack::new(codec, &self.stream, self.captures.clone());
-        let failed = |cause: rtc::shared::error::Error| PeerError::Track { codec, cause: cause.to_string() };
-        let sender = self.pc.add_track(track.local()).await.map_err(failed)?;
-        self.outbound.push((track.clone(), sender));
-        self.negotiate(Input::Needed { ice_restart: false }, None).await?;
-        Ok(track)
-    }
-
     async fn remote_candidate(&mut self, candidate: Option<IceCandidate>) -> Result<(), PeerError> {
         // The end of candidates changes nothing: checks go on until one succeeds or the time is over.
         let Some(candidate) = candidate.filter(|candidate| !candidate.candidate.is_empty()) else { return Ok(()) };
@@ -193,25 +189,6 @@ impl Connection {
             self.apply_candidate(candidate).await;
         }
         Ok(())
-    }
-
-    /// Our own tracks that may be sent from now on, or no longer.
-    pub(super) async fn refresh_outbound(&self) {
-        for (track, sender) in &self.outbound {
-            track.refresh(&**sender, self.connected).await;
-        }
-    }
-
-    /// The kinds of our own tracks that have no section yet.
-    pub(super) async fn unnegotiated_outbound(&self) -> Vec<MediaKind> {
-        let mut kinds = Vec::new();
-        for transceiver in self.pc.get_transceivers().await {
-            if let (Ok(None), Ok(Some(sender))) = (transceiver.mid().await, transceiver.sender().await) {
-                let own = self.outbound.iter().find(|(_, known)| known.id() == sender.id());
-                kinds.extend(own.map(|(track, _)| track.codec().kind()));
-            }
-        }
-        kinds
     }
 
     fn feedback(&mut self, feedback: Feedback, keeps_up: bool) {
@@ -223,6 +200,11 @@ impl Connection {
             Feedback::KeyframeRequest { ssrc } => {
                 for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
                     track.request_keyframe();
+                }
+            }
+            Feedback::Reception { ssrc } => {
+                for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
+                    track.arrives();
                 }
             }
         }
@@ -299,6 +281,6 @@ impl Connection {
     }
 }
 
-fn offer_error(cause: rtc::shared::error::Error) -> PeerError {
+pub(super) fn offer_error(cause: rtc::shared::error::Error) -> PeerError {
     PeerError::LocalDescription { kind: crate::terms::SdpType::Offer, cause: cause.to_string() }
 }

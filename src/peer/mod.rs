@@ -35,6 +35,7 @@ mod rtcp_tap;
 mod rtx;
 mod sdes;
 pub(crate) mod sdp;
+mod sending;
 mod stats;
 mod track;
 
@@ -114,6 +115,11 @@ impl Peer {
     /// Offers to receive audio and video, and to send the tracks added so far. On a connection that exists: offers anew.
     pub async fn call(&self) -> Result<(), PeerError> {
         self.ask(Command::Call).await
+    }
+
+    /// Offers to send the tracks added so far, and to receive nothing: what a WHIP endpoint expects (RFC 9725, section 4.2).
+    pub async fn push(&self) -> Result<(), PeerError> {
+        self.ask(Command::Push).await
     }
 
     /// Adds a track to send. Before the first call or offer it waits for that; later it is negotiated at once.

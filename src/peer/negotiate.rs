@@ -159,8 +159,10 @@ impl Connection {
 
     /// Both descriptions are in force: says which tracks came or went. The engine's own mute events never fire.
     async fn agreed(&mut self, remote: &str) {
+        let sections = sdp::sections(remote);
+        self.rejected = sections.iter().filter(|section| section.rejected).map(|section| section.mid.clone()).collect();
         self.refresh_outbound().await;
-        for section in sdp::sections(remote) {
+        for section in sections {
             let before = self.sending.insert(section.mid.clone(), (section.kind, section.sends));
             if before.is_some_and(|(_, sent)| sent != section.sends) {
                 let event = PeerEvent::TrackActive { mid: section.mid, kind: section.kind, active: section.sends };

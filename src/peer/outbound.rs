@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rtc::media_stream::MediaStreamTrack;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::rtp_transceiver::RtpSender;
@@ -34,6 +34,8 @@ struct State {
     /// The negotiated payload type, or [`NOT_SENDABLE`] while nothing can be sent.
     payload_type: AtomicU16,
     keyframe_wanted: Notify,
+    /// Whether the other side has reported that packets arrive.
+    arrives: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for OutboundTrack {
@@ -61,7 +63,11 @@ impl OutboundTrack {
             ssrc,
             local: Arc::new(TrackLocalStaticRTP::new(track)),
             captures,
-            state: Arc::new(State { payload_type: AtomicU16::new(NOT_SENDABLE), keyframe_wanted: Notify::new() }),
+            state: Arc::new(State {
+                payload_type: AtomicU16::new(NOT_SENDABLE),
+                keyframe_wanted: Notify::new(),
+                arrives: watch::Sender::new(false),
+            }),
         }
     }
 
@@ -100,18 +106,33 @@ impl OutboundTrack {
         self.state.keyframe_wanted.notified().await;
     }
 
+    /// Waits until the other side has reported that packets arrive there (RFC 3550, section 6.4).
+    pub async fn arrived(&self) {
+        // The sender lives as long as we do.
+        self.state.arrives.subscribe().wait_for(|arrives| *arrives).await.ok();
+    }
+
+    /// Whether packets can be sent now: connected, and the other side takes this codec.
+    pub fn is_sendable(&self) -> bool {
+        self.state.payload_type.load(Ordering::Relaxed) != NOT_SENDABLE
+    }
+
     pub(crate) fn local(&self) -> Arc<dyn TrackLocal> {
         Arc::clone(&self.local) as Arc<dyn TrackLocal>
+    }
+
+    pub(crate) fn arrives(&self) {
+        self.state.arrives.send_if_modified(|arrives| !std::mem::replace(arrives, true));
     }
 
     pub(crate) fn request_keyframe(&self) {
         self.state.keyframe_wanted.notify_one();
     }
 
-    /// Looks up the negotiated payload type; `connected` false stops sending.
-    pub(crate) async fn refresh(&self, sender: &dyn RtpSender, connected: bool) {
+    /// Looks up the negotiated payload type; `may_send` false stops sending.
+    pub(crate) async fn refresh(&self, sender: &dyn RtpSender, may_send: bool) {
         let negotiated = match sender.get_parameters().await {
-            Ok(parameters) if connected => parameters
+            Ok(parameters) if may_send => parameters
                 .rtp_parameters
                 .codecs
                 .iter()

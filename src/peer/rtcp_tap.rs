@@ -1,4 +1,5 @@
-//! Hands out what the rest of roomcast needs of RTCP: whole compounds with a sender report, and keyframe requests.
+//! Hands out what the rest of roomcast needs of RTCP: whole compounds with a sender report, keyframe requests, and that
+//! our own packets arrive.
 //!
 //! The crate's statistics carry no NTP↔RTP relation, and rtpbin needs the report together with the CNAME to bring audio
 //! and video in step (RFC 3550, section 6.4.1). This stage sits app-most, where all RTCP passes. The queue is bounded: a
@@ -9,6 +10,8 @@ use rtc::interceptor::Packet;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::source_description::SourceDescription;
 use tokio::sync::mpsc;
@@ -27,6 +30,8 @@ pub(crate) enum Feedback {
     SenderReport { ssrc: Ssrc, compound: Bytes },
     /// The other side needs a keyframe of this source of ours.
     KeyframeRequest { ssrc: Ssrc },
+    /// The other side reports how it receives this source of ours.
+    Reception { ssrc: Ssrc },
 }
 
 /// The tap of one connection.
@@ -55,6 +60,9 @@ impl Stage for RtcpTap {
             self.hand_out(Feedback::SenderReport { ssrc: Ssrc(report.ssrc), compound });
         }
         for packet in packets.iter() {
+            for block in reception(&**packet) {
+                self.hand_out(Feedback::Reception { ssrc: Ssrc(block.ssrc) });
+            }
             if let Some(request) = packet.as_any().downcast_ref::<PictureLossIndication>() {
                 self.hand_out(Feedback::KeyframeRequest { ssrc: Ssrc(request.media_ssrc) });
             } else if let Some(request) = packet.as_any().downcast_ref::<FullIntraRequest>() {
@@ -64,6 +72,18 @@ impl Stage for RtcpTap {
             }
         }
         Verdict::Pass
+    }
+}
+
+/// The report blocks of a sender or a receiver report: one per source that its author has received.
+fn reception(packet: &dyn rtcp::Packet) -> &[ReceptionReport] {
+    let packet = packet.as_any();
+    if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
+        &report.reports
+    } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+        &report.reports
+    } else {
+        &[]
     }
 }
 
@@ -82,10 +102,8 @@ fn compound(packets: &[Box<dyn rtcp::Packet>], ssrc: u32) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use rtc::rtcp::payload_feedbacks::full_intra_request::FirEntry;
-    use rtc::rtcp::receiver_report::ReceiverReport;
-
     use super::*;
+    use rtc::rtcp::payload_feedbacks::full_intra_request::FirEntry;
 
     fn tap(capacity: usize, compounds: Vec<Vec<Box<dyn rtcp::Packet>>>) -> Vec<Feedback> {
         let (sender, mut receiver) = mpsc::channel(capacity);
@@ -128,6 +146,19 @@ mod tests {
         });
         let requests = [7, 8].map(|ssrc| Feedback::KeyframeRequest { ssrc: Ssrc(ssrc) });
         assert_eq!(tap(4, vec![vec![pli, fir]]), requests);
+    }
+
+    #[test]
+    fn each_report_block_says_that_a_source_arrives() {
+        let block = |ssrc| ReceptionReport { ssrc, ..Default::default() };
+        let receiver = ReceiverReport { ssrc: 1, reports: vec![block(7), block(8)], ..Default::default() };
+        let sender = SenderReport { ssrc: 1, reports: vec![block(9)], ..Default::default() };
+        let feedback = tap(8, vec![vec![Box::new(receiver)], vec![Box::new(sender)]]);
+        let arrived: Vec<_> = feedback
+            .iter()
+            .filter_map(|one| if let Feedback::Reception { ssrc } = one { Some(ssrc.0) } else { None })
+            .collect();
+        assert_eq!(arrived, [7, 8, 9]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Section {
     pub(crate) mid: String,
     /// Whether the description's author sends media in this section.
     pub(crate) sends: bool,
+    /// Whether the author takes no part in this section (RFC 3264, section 6): nothing may be sent there.
+    pub(crate) rejected: bool,
 }
 
 /// Refuses descriptions that are too large, or have no or too many m-lines.
@@ -47,7 +49,7 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
                 _ => None,
             };
             rejected.push(words.next() == Some("0"));
-            sections.push(kind.map(|kind| Section { kind, mid: String::new(), sends: session_sends }));
+            sections.push(kind.map(|kind| Section { kind, mid: String::new(), sends: session_sends, rejected: false }));
             continue;
         }
         // It has no port of its own because it shares that of its group (RFC 9143, section 6).
@@ -71,7 +73,7 @@ pub(crate) fn sections(sdp: &str) -> Vec<Section> {
         }
     }
     let sections = sections.into_iter().zip(rejected).filter_map(|(section, rejected)| {
-        section.map(|section| Section { sends: section.sends && !rejected, ..section })
+        section.map(|section| Section { sends: section.sends && !rejected, rejected, ..section })
     });
     sections.filter(|section| !section.mid.is_empty()).collect()
 }

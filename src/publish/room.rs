@@ -164,6 +164,8 @@ impl Room<'_> {
         }
         let Some(member) = self.members.get(id) else { return Ok(()) };
         match request {
+            // Who speaks WHIP only takes.
+            Request::Call if self.scheme == Scheme::Whip => member.peer.push().await,
             Request::Call => member.peer.call().await,
             Request::Description(description) => member.peer.handle_description(description).await,
             Request::Candidate(candidate) => member.peer.handle_candidate(candidate).await,

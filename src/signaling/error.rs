@@ -1,5 +1,7 @@
 //! Why a room cannot be joined.
 
+use std::time::Duration;
+
 use crate::terms::ParticipantId;
 
 /// What ends a session for good. Everything else is mended by reconnecting.
@@ -63,6 +65,20 @@ pub enum SignalingError {
         message: String,
         /// The way out, if one is known.
         advice: &'static str,
+    },
+    /// A WHIP endpoint did not take what we want to send.
+    #[error("{endpoint} does not take the stream: {message} (HTTP {status}){advice}")]
+    NotTaken {
+        /// The endpoint's URL, without what may be secret.
+        endpoint: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's words.
+        message: String,
+        /// The way out, if one is known.
+        advice: &'static str,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// The one whom the URL calls cannot be called.
     #[error(

@@ -15,7 +15,7 @@ mod drivers;
 mod play;
 
 use super::gstreamer::room_url::Goal;
-use super::{GATEWAY_ID_PREFIX, IdSource, RoomUrl, gstreamer, gstrs, mesh, notify, rmc, simple_voice, whep};
+use super::{GATEWAY_ID_PREFIX, IdSource, RoomUrl, gstreamer, gstrs, mesh, notify, rmc, simple_voice, whep, whip};
 use drivers::{Requests, Socket};
 use play::play;
 
@@ -30,6 +30,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("rmc", rmc),
     ("gstrs", gstrs),
     ("whep", whep),
+    ("whip", whip),
     ("room_url", room_url),
     ("candidates", candidates::fragments_and_descriptions),
 ];
@@ -81,6 +82,13 @@ fn whep(input: &[u8]) {
     enter(input, "whep+https://h/whep/r", |url, _, play_on| {
         let token = url.key("token").map(str::to_owned);
         play_on(&mut Requests::new(whep::WhepClient::new(url.dial().clone(), url.to_string(), token)));
+    });
+}
+
+fn whip(input: &[u8]) {
+    enter(input, "whip+https://h/whip/r", |url, _, play_on| {
+        let token = url.key("token").map(str::to_owned);
+        play_on(&mut Requests::new(whip::client(url.dial().clone(), url.to_string(), token)));
     });
 }
 

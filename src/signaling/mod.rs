@@ -1,7 +1,7 @@
 //! Joining rooms of existing systems.
 //!
 //! A protocol is a directory with a codec: a pure state machine without socket or clock ([`mesh`], [`gstreamer`], [`notify`],
-//! [`simple_voice`], [`rmc`], [`gstrs`], [`whep`]), tested from literal frames. Transports ([`transport`]) are shared drivers
+//! [`simple_voice`], [`rmc`], [`gstrs`], [`whep`], [`whip`]), tested from literal frames. Transports ([`transport`]) are shared drivers
 //! that move its text and keep its time. [`join`] puts the two together, and the embedded server reads and writes the same
 //! wire types: the `wire` of each.
 //!
@@ -27,6 +27,7 @@ pub(crate) mod sdpfrag;
 pub(crate) mod simple_voice;
 mod transport;
 pub(crate) mod whep;
+pub(crate) mod whip;
 
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -120,6 +121,11 @@ pub fn join(url: RoomUrl, options: JoinOptions, cancel: CancellationToken) -> Se
         Scheme::Whep => {
             let token = url.key("token").map(str::to_owned);
             let codec = whep::WhepClient::new(url.dial().clone(), url.to_string(), token);
+            tokio::spawn(http::run(requests, codec, events_in, commands_out, cancel))
+        }
+        Scheme::Whip => {
+            let token = url.key("token").map(str::to_owned);
+            let codec = whip::client(url.dial().clone(), url.to_string(), token);
             tokio::spawn(http::run(requests, codec, events_in, commands_out, cancel))
         }
     };

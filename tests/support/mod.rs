@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 #![allow(dead_code, unused_imports, reason = "every test binary uses another part of this harness")]
 
+mod aiortc_endpoint;
 mod browser;
 mod caller;
 mod capture;
@@ -20,6 +21,7 @@ mod process;
 mod roomcast;
 mod scene;
 
+pub(crate) use aiortc_endpoint::AiortcEndpoint;
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};

@@ -1,6 +1,7 @@
 //! Outputs that come and go while the room runs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -10,9 +11,11 @@ use super::super::disk::DiskState;
 use super::super::events::Event;
 use super::super::participant::Message;
 use super::super::state::{OutputPhase, OutputState};
+use super::super::uplink::{self, WhipUplink};
 use super::{REPORTS, Room};
 use crate::media::elements;
-use crate::output::{OutputSpec, Outputs, Session, Stream};
+use crate::output::spec::Tracks;
+use crate::output::{OutputSpec, Outputs, Session, Stream, Streams};
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ impl Room {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
+            uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
@@ -67,6 +71,7 @@ impl Room {
                 return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
             }
         }
+        uplink::check(spec, &self.config.room)?;
         if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
             return Err(spec.refuse(missing.to_string()).into());
         }
@@ -87,12 +92,33 @@ impl Room {
         }
     }
 
+    /// An output's destination does not take what it was fed with.
+    pub(super) async fn feed_otherwise(&mut self, output: &str, tracks: Tracks, to: &mpsc::Sender<Streams>) {
+        if let Err(error) = self.mix.provide(&tracks.iter().collect()).await {
+            return tracing::error!(output, %error, "the output cannot be fed with another codec");
+        }
+        if let Some((outputs, _)) = &mut self.outputs {
+            outputs.takes(output, tracks);
+        }
+        self.take_into_mix().await;
+        // It waits for them, unless it is ending.
+        to.try_send(self.mix.streams.clone()).ok();
+        self.stop_idle().await;
+    }
+
     /// An output has ended: what only it needed is stopped.
     pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
         let Some((outputs, _)) = &mut self.outputs else { return };
         outputs.ended(&output);
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
         self.output_states.remove(&output);
+        self.stop_idle().await;
+        self.tell(Event::OutputStopped { output, complete }).await;
+    }
+
+    /// Stops what no output needs any more.
+    async fn stop_idle(&mut self) {
+        let Some((outputs, _)) = &self.outputs else { return };
+        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
         let before = self.mix.decoding();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
@@ -104,7 +130,6 @@ impl Room {
         if before != self.mix.decoding() {
             self.tell_decoding();
         }
-        self.tell(Event::OutputStopped { output, complete }).await;
     }
 
     /// Looks at the disks of recordings, and ends those whose disk is nearly full.

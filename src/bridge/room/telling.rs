@@ -24,6 +24,7 @@ impl Room {
                 let state = self.output_states.entry(output).or_default();
                 (state.pushed, state.dropped) = (pushed, dropped);
             }
+            OutputEvent::Wants { output, tracks, streams } => self.feed_otherwise(&output, tracks, &streams).await,
             OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }
     }

@@ -6,6 +6,7 @@ mod redaction;
 mod rtp;
 mod settings;
 mod tracks;
+mod whip;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,10 @@ pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
 pub use rtp::RtpDestination;
 pub use tracks::{Stream, Tracks};
+pub use whip::WhipDestination;
 
 /// One output as asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutputSpec {
     text: String,
     shown: String,
@@ -38,6 +40,8 @@ pub enum Destination {
     File(FileDestination),
     /// MPEG-TS to everybody who connects to a Unix socket; `serve` passes it on over HTTP.
     TsSocket(PathBuf),
+    /// A WHIP endpoint.
+    Whip(WhipDestination),
 }
 
 /// What the parser of one kind of output gives.
@@ -51,7 +55,7 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, whip+https://HOST/PATH?token=TOKEN, or a file that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
@@ -72,6 +76,13 @@ impl fmt::Display for OutputSpec {
     }
 }
 
+/// As it is shown to people: what it was asked for by may have a secret in it.
+impl fmt::Debug for OutputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutputSpec({self})")
+    }
+}
+
 impl OutputSpec {
     /// Looks at the file system: whether what this output writes can be written. Creates missing directories.
     pub fn check(&self) -> Result<(), SpecError> {
@@ -83,6 +94,7 @@ impl OutputSpec {
             }
             Destination::File(file) => Some(parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
+            Destination::Whip(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
@@ -119,6 +131,7 @@ fn parse(text: &str) -> Parsed {
         Some(("ts+unix", path)) if !path.is_empty() => {
             Ok((Destination::TsSocket(path.into()), Tracks::both(Stream::H264, Stream::Aac)))
         }
+        Some(("whip+http" | "whip+https", _)) => whip::parse(text),
         Some(("file", rest)) => file::parse(rest.strip_prefix("//").unwrap_or(rest)),
         Some((scheme, rest)) if rest.starts_with("//") => Err(format!("unknown scheme `{scheme}`: use {SCHEMES}")),
         _ => file::parse(text),

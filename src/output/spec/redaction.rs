@@ -5,19 +5,26 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Settings whose values are secret.
 const SECRET_SETTINGS: [&str; 6] = ["key", "passphrase", "password", "streamid", "streamkey", "token"];
 
+/// The only settings of a WHIP endpoint that are not: what else stands there is for its server, and may be one.
+const OPEN_SETTINGS_OF_WHIP: [&str; 4] = ["video", "audio", "insecure", "origin"];
+
 /// The output's text with its secrets replaced. Two outputs that differ in a secret still differ.
 pub(super) fn redact(text: &str) -> String {
     let (place, query) = text.split_once('?').map_or((text, None), |(place, query)| (place, Some(query)));
     let mut shown = redact_place(place);
     if let Some(query) = query {
         let settings = query.split('&').map(|setting| match setting.split_once('=') {
-            Some((key, secret)) if SECRET_SETTINGS.contains(&key) => format!("{key}={}", stand_in(secret)),
+            Some((key, secret)) if is_secret(place, key) => format!("{key}={}", stand_in(secret)),
             _ => setting.to_owned(),
         });
         shown += "?";
         shown += &settings.collect::<Vec<_>>().join("&");
     }
     shown
+}
+
+fn is_secret(place: &str, key: &str) -> bool {
+    SECRET_SETTINGS.contains(&key) || place.starts_with("whip") && !OPEN_SETTINGS_OF_WHIP.contains(&key)
 }
 
 /// A password in front of the host, and the stream key at the end of an RTMP address.
@@ -60,6 +67,7 @@ mod tests {
             ("srt://host:9000?passphrase=s3cret1234&latency=200", "s3cret1234", "&latency=200"),
             ("rtp://127.0.0.1:5004?sdp=x&key=s3cret", "s3cret", "rtp://127.0.0.1:5004?sdp=x&key=…"),
             ("whip+https://host/whip/a?token=s3cret", "s3cret", "whip+https://host/whip/a?token=…"),
+            ("whip+https://host/a?jwt=s3cret&video=vp8", "s3cret", "&video=vp8"),
         ] {
             let shown = redact(text);
             assert!(!shown.contains(secret), "{shown}");

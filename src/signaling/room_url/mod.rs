@@ -39,6 +39,8 @@ pub enum Scheme {
     Gstrs,
     /// A WHEP stream (`whep+http`, `whep+https`): one participant who only sends.
     Whep,
+    /// A WHIP endpoint (`whip+http`, `whip+https`): one participant who only takes.
+    Whip,
 }
 
 /// The prefixes of room URLs with what is left for dialing, and an example of each protocol.
@@ -57,6 +59,8 @@ const SCHEMES: &[(&str, &str, Scheme)] = &[
     ("gstrs+wss", "wss", Scheme::Gstrs),
     ("whep+http", "http", Scheme::Whep),
     ("whep+https", "https", Scheme::Whep),
+    ("whip+http", "http", Scheme::Whip),
+    ("whip+https", "https", Scheme::Whip),
 ];
 const EXAMPLE: &str = "mesh+ws://127.0.0.1:8080/ws?room=demo";
 
@@ -173,7 +177,7 @@ impl Scheme {
             Self::Mesh | Self::GStreamer | Self::Notify | Self::SimpleVoice => common,
             Self::Rmc => common || rmc::room_url::KEYS.contains(&key),
             Self::Gstrs => common || gstrs::room_url::KEYS.contains(&key),
-            Self::Whep => whep::room_url::KEYS.contains(&key),
+            Self::Whep | Self::Whip => whep::room_url::KEYS.contains(&key),
         }
     }
 
@@ -187,14 +191,14 @@ impl Scheme {
             Self::SimpleVoice => simple_voice::room_url::enter(text, dial, keys),
             Self::Rmc => rmc::room_url::enter(text, dial, keys),
             Self::Gstrs => gstrs::room_url::enter(text, dial, keys),
-            Self::Whep => Ok(whep::room_url::enter(dial)),
+            Self::Whep | Self::Whip => Ok(whep::room_url::enter(dial)),
         }
     }
 
     /// Reads our own id.
     fn id(self, id: &str) -> Result<ParticipantId, RoomUrlError> {
         match self {
-            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs | Self::Whep => {
+            Self::Mesh | Self::Notify | Self::SimpleVoice | Self::Rmc | Self::Gstrs | Self::Whep | Self::Whip => {
                 valid_id(id).map(ParticipantId::new).ok_or_else(|| RoomUrlError::BadId(id.to_owned()))
             }
             Self::GStreamer => gstreamer::room_url::word("id", id, is_word).map(ParticipantId::new),
@@ -207,8 +211,8 @@ impl Scheme {
             Self::Mesh => mesh::order::polite(me, peer),
             // The others ignore a colliding offer; where pages do otherwise, the codec has settled it before.
             Self::GStreamer | Self::Rmc | Self::Gstrs => true,
-            // The codec keeps our offer and ignores theirs; with Simple Voice and WHEP no two can cross.
-            Self::Notify | Self::SimpleVoice | Self::Whep => false,
+            // The codec keeps our offer and ignores theirs; with the others no two can cross.
+            Self::Notify | Self::SimpleVoice | Self::Whep | Self::Whip => false,
         }
     }
 }
@@ -244,6 +248,12 @@ mod tests {
             ("whep+https://h/a/cam?token=s&id=5", "https://h/a/cam?id=5", "cam", "whep+https://h/a/cam"),
             ("whep+https://h/cam?insecure=1&origin=o&a", "https://h/cam?a", "cam", "whep+https://h/cam"),
             ("whep+http://h:8080/", "http://h:8080/", "h", "whep+http://h:8080/"),
+            (
+                "whip+https://h/live/stage?token=s&key=5",
+                "https://h/live/stage?key=5",
+                "stage",
+                "whip+https://h/live/stage",
+            ),
             ("MESH+WS://h/ws?token=s&room=a&call=none", "ws://h/ws?token=s", "a", "mesh+ws://h/ws?room=a"),
             (
                 "mesh+ws://[::1]:1/?room=%C3%A9&origin=https%3A%2F%2Fo",

@@ -1,13 +1,14 @@
 //! A WHEP stream (draft-ietf-wish-whep) as a room with one participant in it: a pure state machine that a transport
-//! drives.
+//! drives. [`super::whip`] is the same with media the other way.
 //!
 //! Our offer is a POST, its answer the participant's; candidates and ICE restarts are PATCHes, a hang-up is a DELETE. A
 //! stream that is not live is asked for again; what a person must mend ends the session. Servers that answer with an offer
 //! of their own are not supported.
 
+mod manner;
 mod replies;
 pub(super) mod room_url;
-mod wire;
+pub(super) mod wire;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,12 +19,10 @@ use reqwest::{Method, Url};
 use super::sdpfrag::SdpFragment;
 use super::transport::http::{HttpCodec, Output, Request, Response, host};
 use super::{Command, Event, OfferRole, SignalingError, sdp_candidates};
+pub(super) use manner::{Manner, Verdict};
+
 use crate::terms::{IceCandidate, IceServer, ParticipantId, SdpType};
 
-/// What the stream is called where participants have names.
-const STREAM: &str = "whep";
-/// What we are called.
-const ME: &str = "whep-viewer";
 /// How long an offer waits for its candidates; servers without PATCH never learn of later ones.
 const GATHERING: Duration = Duration::from_secs(1);
 /// Later candidates that are kept while they cannot be sent.
@@ -31,10 +30,11 @@ const MAX_LATE: usize = 256;
 /// How long the farewell may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// A WHEP client.
+/// A WHEP client, or a WHIP client.
 pub(crate) struct WhepClient {
     endpoint: Url,
     shown: String,
+    manner: Manner,
     token: Option<String>,
     phase: Phase,
     /// What the request that is on its way is for.
@@ -94,11 +94,16 @@ struct Live {
 }
 
 impl WhepClient {
-    /// For an endpoint; `shown` is how people see it.
+    /// A WHEP client for an endpoint; `shown` is how people see it.
     pub(crate) fn new(endpoint: Url, shown: String, token: Option<String>) -> Self {
+        Self::with_manner(manner::WHEP, endpoint, shown, token)
+    }
+
+    pub(super) fn with_manner(manner: Manner, endpoint: Url, shown: String, token: Option<String>) -> Self {
         Self {
             endpoint,
             shown,
+            manner,
             token,
             phase: Phase::Knocking,
             in_flight: None,
@@ -110,6 +115,10 @@ impl WhepClient {
             leave_by: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    fn them(&self) -> ParticipantId {
+        ParticipantId::new(self.manner.them)
     }
 
     fn tell(&mut self, event: Event) {
@@ -134,8 +143,8 @@ impl WhepClient {
 
     fn announce(&mut self, ice_servers: Vec<IceServer>) {
         self.phase = Phase::Ready;
-        self.tell(Event::Joined { me: ParticipantId::new(ME), ice_servers });
-        self.tell(Event::PeerJoined { peer: ParticipantId::new(STREAM), offer: OfferRole::WeOffer });
+        self.tell(Event::Joined { me: ParticipantId::new(self.manner.me), ice_servers });
+        self.tell(Event::PeerJoined { peer: self.them(), offer: OfferRole::WeOffer });
     }
 
     fn post(&mut self) {
@@ -158,7 +167,7 @@ impl WhepClient {
                 let any = HeaderValue::from_static("*");
                 self.ask(Purpose::Restart { offer: sdp }, request.fragment(fragment, &any));
             }
-            (Phase::Live, _) => tracing::debug!("WHEP knows no renegotiation; the offer is not sent"),
+            (Phase::Live, _) => tracing::debug!("neither WHEP nor WHIP knows a renegotiation; the offer is not sent"),
             (Phase::Ready | Phase::Gathering { .. }, _) => {
                 self.late.clear();
                 self.phase = Phase::Gathering { offer: sdp, until: now + GATHERING };

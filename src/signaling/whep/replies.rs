@@ -7,9 +7,8 @@ use reqwest::Method;
 use super::super::sdpfrag::SdpFragment;
 use super::super::transport::http::Response;
 use super::super::{Event, SignalingError};
-use super::wire::SDP;
-use super::{Live, Phase, Purpose, STREAM, WhepClient};
-use crate::terms::{ParticipantId, SdpType, SessionDescription};
+use super::{Live, Phase, Purpose, Verdict, WhepClient};
+use crate::terms::{SdpType, SessionDescription};
 
 /// The first pause before a stream that is not live is asked for again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,24 +19,17 @@ impl WhepClient {
         if !self.offers(&offer) {
             return self.answered_too_late(&response);
         }
-        match response.status {
-            201 if response.content_type().eq_ignore_ascii_case(SDP) => {
-                let answer = response.body.clone();
-                self.live =
-                    Some(Live { session: response.session(), tag: response.tag(), offer, answer: answer.clone() });
-                (self.phase, self.was_live, self.attempt) = (Phase::Live, true, 0);
-                let description = SessionDescription { kind: SdpType::Answer, sdp: answer };
-                self.tell(Event::Description { peer: ParticipantId::new(STREAM), description });
-                self.trickle();
-            }
-            406 if response.content_type().eq_ignore_ascii_case(SDP) => {
-                self.refuse(&response, "; it wants to make the offer itself, which is not supported");
-            }
-            401 | 403 => self.refuse(&response, "; give its bearer token with token= in the URL"),
-            404 | 410 if !self.was_live => self.refuse(&response, "; check the path, and that the stream is live"),
-            404 | 409 | 410 | 425 | 429 | 503 => self.pause(response.words(), response.retry_after(), now),
-            500.. if self.was_live => self.pause(response.words(), response.retry_after(), now),
-            _ => self.refuse(&response, "; does this URL speak WHEP?"),
+        if response.status == 201 && response.has_description() {
+            let answer = response.body.clone();
+            self.live = Some(Live { session: response.session(), tag: response.tag(), offer, answer: answer.clone() });
+            (self.phase, self.was_live, self.attempt) = (Phase::Live, true, 0);
+            let description = SessionDescription { kind: SdpType::Answer, sdp: answer };
+            self.tell(Event::Description { peer: self.them(), description });
+            return self.trickle();
+        }
+        match (self.manner.judge)(&self.shown, &response, self.was_live) {
+            Verdict::Pause => self.pause(response.words(), response.retry_after(), now),
+            Verdict::Fail(error) => self.fail(error),
         }
     }
 
@@ -58,7 +50,7 @@ impl WhepClient {
         (live.offer, live.answer) = (offer, answer.clone());
         live.tag = response.tag().or(live.tag.take());
         let description = SessionDescription { kind: SdpType::Answer, sdp: answer };
-        self.tell(Event::Description { peer: ParticipantId::new(STREAM), description });
+        self.tell(Event::Description { peer: self.them(), description });
         self.trickle();
     }
 
@@ -67,7 +59,7 @@ impl WhepClient {
             Purpose::Knock if self.phase == Phase::Leaving => {}
             Purpose::Knock => self.fail(error),
             Purpose::Offer { offer } if !self.offers(offer) => {}
-            Purpose::Offer { .. } if self.was_live => self.pause(error.to_string(), None, now),
+            Purpose::Offer { .. } if self.was_live && self.manner.patient => self.pause(error.to_string(), None, now),
             Purpose::Offer { .. } => self.fail(error),
             Purpose::Trickle | Purpose::Restart { .. } | Purpose::End => tracing::debug!(%error, "a request is lost"),
         }
@@ -78,23 +70,13 @@ impl WhepClient {
         matches!(&self.phase, Phase::Offering { offer: waiting } if waiting == offer)
     }
 
-    fn refuse(&mut self, response: &Response, advice: &'static str) {
-        let error = SignalingError::Refused {
-            room: self.shown.clone(),
-            code: format!("HTTP {}", response.status),
-            message: response.words(),
-            advice,
-        };
-        self.fail(error);
-    }
-
     /// The stream cannot be had now: the offer is withdrawn, and asked for again later.
     fn pause(&mut self, reason: String, at_least: Option<Duration>, now: Instant) {
         let doubled = FIRST_PAUSE * 2_u32.saturating_pow(self.attempt.min(8));
         let pause = doubled.min(LAST_PAUSE).max(at_least.unwrap_or_default());
         self.attempt += 1;
         self.late.clear();
-        self.tell(Event::PeerLeft { peer: ParticipantId::new(STREAM) });
+        self.tell(Event::PeerLeft { peer: self.them() });
         self.tell(Event::Reconnecting { attempt: self.attempt, retry_in: pause, reason });
         self.phase = Phase::Pausing { until: now + pause };
     }

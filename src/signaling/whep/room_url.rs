@@ -1,4 +1,4 @@
-//! Room URLs of WHEP: `whep+https://HOST/PATH`, the address of a stream.
+//! Room URLs of WHEP, `whep+https://HOST/PATH`, the address of a stream, and of WHIP, `whip+https://HOST/PATH`, where one is sent to.
 
 use url::Url;
 

@@ -12,7 +12,7 @@ const ANSWER: &str = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:them\r\na
 const HOST: &str = "candidate:1 1 udp 1 192.0.2.7 9 typ host";
 
 fn stream() -> ParticipantId {
-    ParticipantId::new(STREAM)
+    ParticipantId::new("whep")
 }
 
 fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {

@@ -1,4 +1,4 @@
-//! What WHEP (draft-ietf-wish-whep) puts into HTTP headers. Pure.
+//! What WHEP (draft-ietf-wish-whep) and WHIP (RFC 9725) put into HTTP headers. Pure.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::super::transport::http::{Request, Response};
 use crate::terms::IceServer;
 
 /// The media type of offers and answers.
-pub(super) const SDP: &str = "application/sdp";
+const SDP: &str = "application/sdp";
 /// How long a reply may take: a server may look for media before it answers an offer.
 const REPLY: Duration = Duration::from_secs(30);
 /// A server that names a longer pause is not believed.
@@ -47,9 +47,14 @@ impl Request {
 
 impl Response {
     /// The media type without its parameters.
-    pub(super) fn content_type(&self) -> &str {
+    fn content_type(&self) -> &str {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// Whether the body is a session description.
+    pub(in super::super) fn has_description(&self) -> bool {
+        self.content_type().eq_ignore_ascii_case(SDP)
     }
 
     /// The session's URL.
@@ -63,7 +68,7 @@ impl Response {
     }
 
     /// `Retry-After` in seconds.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(in super::super) fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds.min(LONGEST_PAUSE)))
     }
@@ -75,7 +80,7 @@ impl Response {
     }
 
     /// The server's words, if they are short enough to be some.
-    pub(super) fn words(&self) -> String {
+    pub(in super::super) fn words(&self) -> String {
         let line = self.body.lines().next().unwrap_or_default().trim();
         let words: String = line.chars().filter(|character| !character.is_control()).take(200).collect();
         if words.is_empty() { format!("HTTP {}", self.status) } else { words }
