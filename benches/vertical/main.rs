@@ -14,6 +14,7 @@ mod input;
 mod latency;
 mod sender;
 mod table;
+mod whep;
 
 /// Shared with the integration tests: the binary under test and its events.
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -51,6 +52,9 @@ async fn main() -> ExitCode {
     }
     if wanted("latency") {
         latency::measure(&input, directory.path(), &mut table).await;
+    }
+    if wanted("whep") {
+        whep::measure(&input, &mut table).await;
     }
     if wanted("cpu") {
         cpu::measure(&input, directory.path(), &mut table).await;
