@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Caller, FlashAndBeep, Roomcast, assert_whole, one_at_a_time, picture_at};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Caller, FlashAndBeep, Roomcast, Scene, assert_whole, one_at_a_time, picture_at};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Several of these are encoded and decoded on whatever runs the tests.
@@ -98,4 +99,28 @@ async fn a_room_that_changes_all_the_time_leaves_no_gap_in_any_output() {
     for source in [&mkv, &mp4, &path("www/index.m3u8")] {
         assert_whole(source, wall, &bridge).await;
     }
+}
+
+/// The room lists somebody who is stopped for as long as the connection to the server stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_vanishes_without_a_word_is_given_up_and_called_again() {
+    let scene = Scene::start().await;
+    let (mut bridge, _) = scene.bridge(&[&scene.path("call.mkv")], &[]).await;
+    bridge.wait_sound_and_picture(SOON).await;
+    let publisher = Pid::from_raw(i32::try_from(scene.publisher.id()).unwrap()).unwrap();
+    kill_process(publisher, Signal::STOP).unwrap();
+    for _ in 0..2 {
+        bridge.wait_event("track_stalled", SOON).await;
+    }
+    let left = bridge.wait_event("participant_left", Duration::from_secs(45)).await;
+    assert_eq!((&left["participant"], &left["reason"]), (&"publisher".into(), &"cannot be reached".into()));
+    let searches = bridge.events().iter().filter(|event| event["event"] == "reconnecting").count();
+    assert!((1..=4).contains(&searches), "{:#?}", bridge.events());
+
+    kill_process(publisher, Signal::CONT).unwrap();
+    bridge.wait_event("participant_joined", SOON).await;
+    bridge.wait_event("participant_joined", SOON).await;
+    bridge.wait_sound_and_picture(SOON).await;
+    bridge.wait_pictures(SOON).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
 }

@@ -4,15 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use gst_plugin_webrtc_signalling::handlers::Handler;
-use gst_plugin_webrtc_signalling::server::Server;
 use serde_json::{Value, json};
 use support::{
-    Browser, BrowserOptions, FlashAndBeep, Roomcast, assert_shows_flash_and_beep, flash_and_beep_js, free_tcp_port,
-    library, one_at_a_time,
+    Browser, BrowserOptions, FlashAndBeep, OriginalGstrsServer, Roomcast, assert_shows_flash_and_beep,
+    flash_and_beep_js, free_tcp_port, library, one_at_a_time,
 };
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -64,19 +60,6 @@ async fn produce(page: &Browser, url: &str) -> String {
     id.as_str().unwrap_or_else(|| panic!("no id: {id}")).to_owned()
 }
 
-/// The original server on a port of loopback, for as long as the set is kept.
-async fn original(port: u16) -> JoinSet<()> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap_or_else(|error| panic!("port {port}: {error}"));
-    let mut server = Server::spawn(Handler::new);
-    let mut accepting = JoinSet::new();
-    accepting.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            server.accept_async(stream).await.ok();
-        }
-    });
-    accepting
-}
-
 /// Waits until sound and picture of somebody have begun.
 async fn media_of(bridge: &mut Roomcast, id: &str) {
     let mut kinds = Vec::new();
@@ -97,7 +80,7 @@ async fn a_producer_of_the_original_server_is_recorded_whoever_comes_first() {
     let _turn = one_at_a_time().await;
     let (_pages, base) = Roomcast::serve(&["--no-bridges"]).await;
     let port = free_tcp_port();
-    let _server = original(port).await;
+    let _server = OriginalGstrsServer::start(port).await;
     let directory = tempfile::tempdir().unwrap();
     let recording = directory.path().join("call.mkv").to_string_lossy().into_owned();
     let room = format!("gstrs+ws://127.0.0.1:{port}/?producer=cam");

@@ -26,7 +26,11 @@ fn room_url(base: &str) -> String {
 
 /// A page with `whip()` and `whep()`, and a camera that flashes and beeps.
 async fn page(base: &str) -> Browser {
-    let camera = flash_and_beep_js(FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() });
+    page_with(base, FlashAndBeep { width: 320, height: 180, fps: 15, ..FlashAndBeep::default() }).await
+}
+
+async fn page_with(base: &str, camera: FlashAndBeep) -> Browser {
+    let camera = flash_and_beep_js(camera);
     let before_load = format!("{camera}\n{}", include_str!("support/whip.js"));
     let page = Browser::start_with(BrowserOptions { before_load, ..BrowserOptions::default() }).await;
     page.goto(&format!("{base}/healthz")).await;
@@ -101,6 +105,52 @@ async fn a_browser_publishes_by_whip_and_a_bridge_records_it() {
     assert_eq!(members(&base).await, Vec::<String>::new());
     assert!(!server.log().contains("s3cret"));
     assert_flawless(&file, &bridge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_simulcast_the_best_layer_that_flows_is_taken() {
+    let _turn = one_at_a_time().await;
+    let (server, base) = Roomcast::serve(&serve_args(&[])).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("call.mkv").to_string_lossy().into_owned();
+    // Chromium sends smaller pictures in fewer layers.
+    let page = page_with(&base, FlashAndBeep { width: 1280, height: 720, fps: 15, ..FlashAndBeep::default() }).await;
+    page.eval(
+        "whip('/whip/r', { codec: 'vp8', simulcast: true }).then((made) => { window.session = made; return 1; })",
+    )
+    .await;
+    let mut bridge = Roomcast::start(["bridge", &room_url(&base), "-o", &file, "--size", "320x180"]);
+    bridge.wait_event("output_ready", SOON).await;
+    page.eval("whep('/whep/r').then((made) => { window.viewer = made; return 1; })").await;
+    let width = async |expected: u32| {
+        let shows =
+            format!("viewer.inbound().then(({{ width }}) => {{ window.seen = width; return width === {expected}; }})");
+        page.wait_for(&shows, SOON).await;
+    };
+    let switch = async |active: bool| {
+        let set = format!(
+            "(async () => {{
+                const sender = session.pc.getSenders().find(({{ track }}) => track.kind === 'video');
+                const parameters = sender.getParameters();
+                parameters.encodings[2].active = {active};
+                await sender.setParameters(parameters);
+                return parameters.encodings.length;
+            }})()"
+        );
+        assert_eq!(page.eval(&set).await, 3);
+    };
+    width(1280).await;
+    switch(false).await;
+    width(640).await;
+    switch(true).await;
+    width(1280).await;
+    let frames = page.eval("viewer.inbound()").await["frames"].as_u64().unwrap();
+    page.wait_for(&format!("viewer.inbound().then(({{ frames }}) => frames > {frames} + 30)"), SOON).await;
+    assert_eq!(page.eval("viewer.stop()").await, 200, "{}", server.log());
+    assert_eq!(page.eval("session.stop()").await, 200);
+    bridge.wait_event("participant_left", SOON).await;
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert_decodes(&file, 3.0).await;
 }
 
 /// aiortc gathers before it offers and never trickles, as OBS does.

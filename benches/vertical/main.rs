@@ -15,6 +15,7 @@ mod latency;
 mod outputs;
 mod sender;
 mod table;
+mod whep;
 
 /// Shared with the integration tests: the binary under test and its events.
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -52,6 +53,9 @@ async fn main() -> ExitCode {
     }
     if wanted("latency") {
         latency::measure(&input, directory.path(), &mut table).await;
+    }
+    if wanted("whep") {
+        whep::measure(&input, &mut table).await;
     }
     if wanted("cpu") {
         cpu::measure(&input, directory.path(), &mut table).await;

@@ -1,6 +1,7 @@
 //! One participant: its connection, its ingest, and the readers between them. One task owns all three.
 
 mod call;
+mod reach;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ const MAILBOX: usize = 512;
 /// What the room's task tells a participant.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Offer to receive.
-    Call,
+    /// Offer to receive; `there` is false when nobody may have come yet.
+    Call { there: bool },
     /// From the other side.
     Description(SessionDescription),
     /// From the other side.

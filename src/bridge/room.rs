@@ -27,7 +27,7 @@ use crate::media::producer::Producer;
 use crate::output::{OutputEvent, Outputs};
 use crate::peer::Network;
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
-use crate::terms::{Codec, IceServer, MediaKind, ParticipantId};
+use crate::terms::{Codec, IceServer, MediaKind, ParticipantId, SdpType};
 
 /// Reports of participants that may wait for the room's task.
 const REPORTS: usize = 512;
@@ -201,14 +201,18 @@ impl Room {
                 if offer == OfferRole::WeAskThem {
                     self.send(Command::Call { peer: peer.clone() }).await;
                 }
-                self.admit(&peer, offer != OfferRole::WeOfferAhead).await;
+                let there = offer != OfferRole::WeOfferAhead;
+                self.admit(&peer, there).await;
                 if call {
-                    self.pass(&peer, Message::Call).await;
+                    self.pass(&peer, Message::Call { there }).await;
                 }
             }
             RoomEvent::Description { peer, description } => {
-                self.admit(&peer, true).await;
-                self.pass(&peer, Message::Description(description)).await;
+                // An answer to a call that has ended is of no use; an offer begins a new one.
+                if description.kind == SdpType::Offer || self.seat(&peer).is_some() {
+                    self.admit(&peer, true).await;
+                    self.pass(&peer, Message::Description(description)).await;
+                }
             }
             // Candidates of a call that is over are on their way for a while.
             RoomEvent::Candidate { peer, candidate } => self.pass(&peer, Message::Candidate(candidate)).await,

@@ -26,6 +26,7 @@ use super::negotiation::{Input, Negotiation};
 use super::network::Attachment;
 use super::outbound::OutboundTrack;
 use super::rtcp_tap::Feedback;
+use super::simulcast::Simulcasts;
 use super::track::{InboundTrack, PayloadTypes};
 use super::{PeerError, PeerEvent, PeerStats, chat, codecs};
 use crate::terms::{Codec, IceCandidate, MediaKind, SessionDescription};
@@ -73,6 +74,7 @@ pub(crate) struct Connection {
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
     pub(super) stream: String,
     pub(super) connected: bool,
+    simulcasts: Simulcasts,
     notices: mpsc::Sender<Notice>,
     pub(super) captures: mpsc::Sender<CaptureTime>,
     children: JoinSet<()>,
@@ -105,6 +107,7 @@ impl Connection {
             outbound: Vec::new(),
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),
             connected: false,
+            simulcasts: Simulcasts::default(),
             notices,
             captures,
             children: JoinSet::new(),
@@ -194,7 +197,9 @@ impl Connection {
     fn feedback(&mut self, feedback: Feedback, keeps_up: bool) {
         match feedback {
             Feedback::SenderReport { ssrc, compound } if keeps_up => {
-                self.outbox.push_back(PeerEvent::SenderReport { ssrc, compound });
+                if let Some((ssrc, compound)) = self.simulcasts.as_shown(ssrc, compound) {
+                    self.outbox.push_back(PeerEvent::SenderReport { ssrc, compound });
+                }
             }
             Feedback::SenderReport { .. } => {}
             Feedback::KeyframeRequest { ssrc } => {
@@ -219,7 +224,10 @@ impl Connection {
             Notice::GatheringComplete => self.outbox.push_back(PeerEvent::LocalCandidate(None)),
             Notice::State(state) => self.state_changed(state).await,
             Notice::Track(track) => self.open_track(track).await,
-            Notice::Opened(track) => self.outbox.push_back(PeerEvent::TrackStarted(track)),
+            Notice::Opened(track) => {
+                self.simulcasts.add(track.layers());
+                self.outbox.push_back(PeerEvent::TrackStarted(track));
+            }
             Notice::DataChannel(channel) => {
                 self.children.spawn(chat::read(channel, self.notices.clone()));
             }

@@ -24,18 +24,22 @@ mod event;
 pub(crate) mod fuzzing;
 pub mod ice;
 mod keyframe;
+mod layers;
 mod mux;
 mod negotiate;
 mod negotiation;
 mod network;
 mod outbound;
 mod packet;
+mod payload;
 mod ports;
 mod rtcp_tap;
 mod rtx;
 mod sdes;
 pub(crate) mod sdp;
 mod sending;
+mod simulcast;
+mod splice;
 mod stats;
 mod track;
 
@@ -45,6 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub(crate) use keyframe::Pace;
+pub(crate) use splice::Splice;
 
 pub use error::PeerError;
 pub use event::PeerEvent;

@@ -31,7 +31,7 @@ impl RtpPacket {
         self.inner
     }
 
-    /// The stream that it belongs to; simulcast layers of one track differ here.
+    /// The stream that it belongs to.
     pub fn ssrc(&self) -> Ssrc {
         Ssrc(self.inner.header.ssrc)
     }
@@ -78,6 +78,18 @@ impl RtpPacket {
         self.inner.header.sequence_number = sequence_number;
         self.inner.header.timestamp = timestamp;
         self
+    }
+
+    /// The same packet as one of another source.
+    #[must_use]
+    pub(crate) fn of_source(mut self, ssrc: Ssrc) -> Self {
+        self.inner.header.ssrc = ssrc.0;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_codec(self, codec: Codec) -> Self {
+        Self { codec: Some(codec), ..self }
     }
 
     /// How many bytes [`Self::marshal_into`] writes.

@@ -1,8 +1,9 @@
 //! Inbound tracks: the RTP packets of one m-line.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rtc::rtp;
 use tracing::debug;
@@ -10,6 +11,7 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use super::keyframe::KeyframeRequester;
 use super::packet::RtpPacket;
+use super::simulcast::{SharedSimulcast, Simulcast};
 use crate::terms::{Codec, MediaKind, PayloadType, Ssrc};
 
 /// Which codec each payload type of a connection means; changes with each negotiation.
@@ -45,12 +47,13 @@ pub struct InboundTrack {
     pub codec: Codec,
     /// The m-line it belongs to.
     pub mid: String,
-    /// The source of its first packet; simulcast layers and senders that restart have others.
+    /// The source of its first packet; senders that restart have others. The layers of a simulcast are shown as one.
     pub ssrc: Ssrc,
     remote: Arc<dyn TrackRemote>,
     payload_types: Arc<PayloadTypes>,
     first: Option<rtp::Packet>,
     keyframes: KeyframeRequester,
+    layers: Option<SharedSimulcast>,
 }
 
 impl fmt::Debug for InboundTrack {
@@ -78,20 +81,55 @@ impl InboundTrack {
             };
             let ssrc = Ssrc(packet.header.ssrc);
             keyframes.of(ssrc);
-            return Some(Self { kind, codec, mid, ssrc, remote, payload_types, first: Some(packet), keyframes });
+            let layers = remote.rid(ssrc.0).await.map(|rid| {
+                debug!(mid, rid, "a simulcast");
+                Arc::new(Mutex::new(Simulcast::new(ssrc, codec.clock_rate(), Instant::now())))
+            });
+            return Some(Self {
+                kind,
+                codec,
+                mid,
+                ssrc,
+                remote,
+                payload_types,
+                first: Some(packet),
+                keyframes,
+                layers,
+            });
         }
     }
 
     /// The next packet in order of arrival: lost ones that were sent again come late and duplicates may occur. `None`
-    /// when the track has ended. Read without pause: 256 packets wait, more are dropped.
+    /// when the track has ended. Read without pause: 256 packets wait, more are dropped. Of a simulcast, the best layer that
+    /// flows.
     pub async fn read(&mut self) -> Option<RtpPacket> {
-        let packet = match self.first.take() {
-            Some(first) => first,
-            None => next_packet(&*self.remote).await?,
-        };
-        self.keyframes.of(Ssrc(packet.header.ssrc));
-        let codec = self.payload_types.codec(packet.header.payload_type);
-        Some(RtpPacket::new(packet, codec))
+        loop {
+            let packet = match self.first.take() {
+                Some(first) => first,
+                None => next_packet(&*self.remote).await?,
+            };
+            let codec = self.payload_types.codec(packet.header.payload_type);
+            let packet = RtpPacket::new(packet, codec);
+            let Some(layers) = &self.layers else {
+                self.keyframes.of(packet.ssrc());
+                return Some(packet);
+            };
+            let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let taken = layers.take(packet, now);
+            self.keyframes.of(layers.keyframe_source());
+            if layers.asks(now) {
+                self.keyframes.request();
+            }
+            if taken.is_some() {
+                return taken;
+            }
+        }
+    }
+
+    /// Its layers, if it is a simulcast.
+    pub(crate) fn layers(&self) -> Option<&SharedSimulcast> {
+        self.layers.as_ref()
     }
 
     /// Asks this track's sender for keyframes.

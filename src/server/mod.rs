@@ -18,6 +18,7 @@ mod notify;
 mod origin;
 mod pace;
 mod relay;
+mod room_info;
 mod voice;
 mod whip;
 

@@ -1,11 +1,12 @@
-//! Programs that speak GStreamer's text protocol, written from its specification in Python: a camera behind webrtcbin, and the
-//! simple server.
+//! GStreamer on the other side: programs that speak its text protocol, written from its specification in Python (a camera
+//! behind webrtcbin, and the simple server), and its own sinks of gst-plugin-webrtc.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::process::{Running, piped};
@@ -48,6 +49,32 @@ impl SimpleServer {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let (running, port) = start("simple_server.py", &["--cert", &cert, "--key", &key]).await;
         Self { _running: running, host: format!("127.0.0.1:{port}") }
+    }
+}
+
+/// Sound and picture that go into an element of gst-plugin-webrtc. Dropping it ends it as a crash would.
+pub(crate) struct GstreamerSink(Running);
+
+impl GstreamerSink {
+    /// Starts an element, written as in a pipeline text.
+    pub(crate) fn start(element: &str) -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/webrtcsink/debug/webrtcsink");
+        assert!(program.exists(), "{} is not built: run `scripts/setup test`", program.display());
+        let mut command = Command::new(program);
+        command.arg(format!(
+            "{element} name=out \
+             videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=15/1 ! out. \
+             audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=48000,channels=2 ! out."
+        ));
+        command.stdin(Stdio::piped());
+        Self(Running::start(command, "gstreamer1.0-plugins-bad gstreamer1.0-nice"))
+    }
+
+    /// Lets it leave as its own protocol says.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.0.child.stdin.take());
+        let status = self.0.ended(START_WITHIN).await;
+        assert!(status.success(), "{status}: its own words are above");
     }
 }
 

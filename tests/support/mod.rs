@@ -25,12 +25,12 @@ pub(crate) use aiortc_endpoint::AiortcEndpoint;
 pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
-pub(crate) use gstreamer::{SimpleServer, WebrtcbinPeer};
+pub(crate) use gstreamer::{GstreamerSink, SimpleServer, WebrtcbinPeer};
 pub(crate) use impaired::BadWire;
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc, serve_rtsp_with_vlc};
 pub(crate) use mesh_member::MeshMember;
 pub(crate) use netns::Namespace;
-pub(crate) use originals::{AiortcPublisher, RmcServer, assert_shows_flash_and_beep, library};
+pub(crate) use originals::{AiortcPublisher, OriginalGstrsServer, RmcServer, assert_shows_flash_and_beep, library};
 pub(crate) use players::{
     Reading, count_error_lines, picture_at, read_with_ffmpeg, receive_with_ffmpeg, stream_summary,
 };

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use gst_plugin_webrtc_signalling::handlers::Handler;
+use gst_plugin_webrtc_signalling::server::Server;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdout, Command};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::process::{Running, piped};
@@ -64,6 +67,27 @@ impl RmcServer {
             sleep(Duration::from_millis(20)).await;
         }
         panic!("the RTCMultiConnection server does not accept connections on port {port}");
+    }
+}
+
+/// The original server of gst-plugins-rs signalling, in this process. Dropping it closes its port.
+pub(crate) struct OriginalGstrsServer {
+    _accepting: JoinSet<()>,
+}
+
+impl OriginalGstrsServer {
+    /// Starts it on a port of loopback.
+    pub(crate) async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await;
+        let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
+        let mut server = Server::spawn(Handler::new);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                server.accept_async(stream).await.ok();
+            }
+        });
+        Self { _accepting: accepting }
     }
 }
 

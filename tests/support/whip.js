@@ -80,7 +80,10 @@
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: options.video ?? true });
     for (const track of stream.getTracks()) {
-      const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+      // In layers, as conference pages send: a quarter, half and all of the picture's size.
+      const layers = [["q", 4], ["h", 2], ["f", 1]].map(([rid, scaleResolutionDownBy]) => ({ rid, scaleResolutionDownBy }));
+      const sendEncodings = options.simulcast && track.kind === "video" ? layers : undefined;
+      const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
       if (track.kind === "video" && options.codec) prefer(transceiver, options.codec);
     }
     return negotiate(pc, url, options);

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::reader::{self, TrackMeter};
 use super::super::state::ParticipantState;
+use super::reach::{Reach, Step};
 use super::{Ending, Message, Outgoing, Report};
 use crate::media::bus::BusEvent;
 use crate::media::ingest::Ingest;
@@ -24,9 +26,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How often counters are read.
 const COUNT: Duration = Duration::from_secs(1);
-
-/// A lost connection gets this long to come back by itself before a new path is looked for.
-const ICE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sender reports that may wait for the first packet of their stream.
 const HELD_REPORTS: usize = 8;
@@ -55,7 +54,7 @@ pub(super) struct Call<'a> {
     held: Vec<(Ssrc, bytes::Bytes)>,
     readers: JoinSet<()>,
     sources: [(mpsc::Sender<Ssrc>, mpsc::Receiver<Ssrc>); 2],
-    disconnected: Option<(tokio::time::Instant, u32)>,
+    reach: Reach,
     counted: (u64, u64),
 }
 
@@ -78,7 +77,7 @@ impl<'a> Call<'a> {
             held: Vec::new(),
             readers: JoinSet::new(),
             sources: [mpsc::channel(16), mpsc::channel(16)],
-            disconnected: None,
+            reach: Reach::new(outgoing.renegotiates),
             counted: (0, 0),
         }
     }
@@ -119,8 +118,16 @@ impl<'a> Call<'a> {
 
     async fn take(&mut self, message: Message) -> Result<(), Ending> {
         match message {
-            Message::Call => self.peer.call().await,
-            Message::Description(description) => self.peer.handle_description(description).await,
+            Message::Call { there } => {
+                if there {
+                    self.reach.expect(Instant::now());
+                }
+                self.peer.call().await
+            }
+            Message::Description(description) => {
+                self.reach.expect(Instant::now());
+                self.peer.handle_description(description).await
+            }
             Message::Candidate(candidate) => self.peer.handle_candidate(candidate).await,
             Message::Decode(decoding) => {
                 self.ingest.decode(decoding);
@@ -136,13 +143,12 @@ impl<'a> Call<'a> {
             PeerEvent::LocalDescription(description) => self.outgoing.send(Report::Description(description)).await,
             PeerEvent::LocalCandidate(candidate) => self.outgoing.send(Report::Candidate(candidate)).await,
             PeerEvent::Connected => {
-                self.disconnected = None;
+                self.reach.connected();
                 self.state.send_modify(|state| state.connected = true);
                 self.request_keyframe();
             }
             PeerEvent::Disconnected => {
-                let patience = self.outgoing.renegotiates.then(|| tokio::time::Instant::now() + ICE_PATIENCE);
-                self.disconnected = patience.map(|until| (until, 0));
+                self.reach.lost(Instant::now());
                 self.state.send_modify(|state| state.connected = false);
             }
             PeerEvent::Failed { reason } => return Err(Ending { reason, lost: true }),
@@ -235,15 +241,14 @@ impl<'a> Call<'a> {
             }
             self.outgoing.send(Report::TrackFlows { kind, flows }).await;
         }
-        if let Some((when, attempt)) = self.disconnected
-            && tokio::time::Instant::now() >= when
-        {
-            let attempt = attempt + 1;
-            self.disconnected = Some((when + 2 * ICE_PATIENCE, attempt));
-            self.outgoing.send(Report::Reconnecting { attempt }).await;
-            return self.peer.restart_ice().await.map_err(Ending::final_for);
+        match self.reach.look(Instant::now()) {
+            Step::Wait => Ok(()),
+            Step::Restart { attempt } => {
+                self.outgoing.send(Report::Reconnecting { attempt }).await;
+                self.peer.restart_ice().await.map_err(Ending::final_for)
+            }
+            Step::GiveUp => Err(Ending { reason: "cannot be reached".to_owned(), lost: true }),
         }
-        Ok(())
     }
 
     async fn count(&mut self) {

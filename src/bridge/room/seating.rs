@@ -74,12 +74,12 @@ impl Room {
         self.release(generation, reason).await;
     }
 
-    /// Calls those whose connection was lost and who are still there.
+    /// Calls those whose connection was lost and whom the room still lists. They count as there when they answer.
     pub(super) async fn call_again(&mut self) {
         for id in self.redial.take_due(tokio::time::Instant::now()) {
             if self.present.contains(&id) && self.seat(&id).is_none() {
-                self.admit(&id, true).await;
-                self.pass(&id, Message::Call).await;
+                self.admit(&id, false).await;
+                self.pass(&id, Message::Call { there: true }).await;
             }
         }
     }

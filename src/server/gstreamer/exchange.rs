@@ -66,6 +66,11 @@ impl Exchange {
         self.peers.get(uid) == Some(&State::Idle)
     }
 
+    /// Every room, with its members in the order of their joining.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.rooms.iter().map(|(room, members)| (room.as_str(), members.as_slice()))
+    }
+
     /// A registered peer says something.
     pub(crate) fn text(&mut self, uid: &str, text: &str) -> Outcome {
         match self.peers.get(uid) {

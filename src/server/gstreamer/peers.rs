@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
+use super::super::room_info::RoomInfo;
 use super::exchange::{Exchange, Notice, Outcome};
 use crate::signaling::gstreamer::wire::FromServer;
 
@@ -51,6 +52,7 @@ enum Request {
     Said { uid: String, frame: Frame, answer: OwnedPermit<Frame>, reply: oneshot::Sender<Vec<Delivery>> },
     Gone { uid: String, seat: Seat, reply: oneshot::Sender<Vec<Delivery>> },
     IsIdle { uid: String, reply: oneshot::Sender<bool> },
+    List { reply: oneshot::Sender<Vec<RoomInfo>> },
 }
 
 impl Peers {
@@ -87,6 +89,11 @@ impl Peers {
     pub(crate) async fn is_idle(&self, uid: &str) -> bool {
         let uid = uid.to_owned();
         self.ask(|reply| Request::IsIdle { uid, reply }).await.unwrap_or(true)
+    }
+
+    /// Every room with its members.
+    pub(crate) async fn list(&self) -> Vec<RoomInfo> {
+        self.ask(|reply| Request::List { reply }).await.unwrap_or_default()
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
@@ -147,6 +154,12 @@ impl Owner {
                 }
                 Request::IsIdle { uid, reply } => {
                     reply.send(self.exchange.is_idle(&uid)).ok();
+                }
+                Request::List { reply } => {
+                    let rooms = self.exchange.rooms();
+                    let infos =
+                        rooms.map(|(room, members)| RoomInfo { room: room.to_owned(), members: members.to_vec() });
+                    reply.send(infos.collect()).ok();
                 }
             }
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
+use super::super::room_info::RoomInfo;
 use super::space::{Outgoing, Space};
 use crate::signaling::gstrs::wire::{self, FromClient, PeerMessage};
 
@@ -69,6 +70,7 @@ enum Request {
     Say { place: Place, message: FromClient },
     Find { place: Place, message: PeerMessage, reply: oneshot::Sender<Result<Option<Seat>, String>> },
     Leave { place: Place },
+    List { reply: oneshot::Sender<Vec<RoomInfo>> },
 }
 
 impl Spaces {
@@ -114,6 +116,14 @@ impl Spaces {
     /// Leaves.
     pub(crate) async fn leave(&self, place: Place) {
         self.requests.send(Request::Leave { place }).await.ok();
+    }
+
+    /// Every space with the ids of those who are in it.
+    pub(crate) async fn list(&self) -> Vec<RoomInfo> {
+        let (reply, answer) = oneshot::channel();
+        // Closed means that the server ends.
+        self.requests.send(Request::List { reply }).await.ok();
+        answer.await.unwrap_or_default()
     }
 }
 
@@ -173,6 +183,13 @@ impl Owner {
                     reply.send(found).ok();
                 }
                 Request::Leave { place } => self.leave(&place),
+                Request::List { reply } => {
+                    let spaces = self.spaces.iter().map(|(space, occupied)| RoomInfo {
+                        room: space.clone(),
+                        members: occupied.members.keys().cloned().collect(),
+                    });
+                    reply.send(spaces.collect()).ok();
+                }
             }
         }
     }

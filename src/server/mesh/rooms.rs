@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
+use super::super::room_info::RoomInfo;
 use super::reply::{self, Refusal};
 
 /// Requests that wait for the owner of the rooms.
@@ -30,13 +31,6 @@ pub(crate) struct Seat {
     pub(crate) outbox: mpsc::Sender<Utf8Bytes>,
     /// Cancelled when the connection takes nothing any more.
     pub(crate) evicted: CancellationToken,
-}
-
-/// A room as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RoomInfo {
-    pub(crate) room: String,
-    pub(crate) members: Vec<String>,
 }
 
 /// The way to the owner of the rooms. When that has ended, everything is refused.

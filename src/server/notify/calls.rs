@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::super::config::Limits;
+use super::super::room_info::{self, RoomInfo};
 
 /// Requests that wait for the owner of the calls.
 const MAILBOX: usize = 256;
@@ -63,6 +64,7 @@ enum Request {
     Open { seat: Seat, reply: oneshot::Sender<Vec<Utf8Bytes>> },
     Relay { seat: Seat, relayed: Relayed, reply: oneshot::Sender<Option<Seat>> },
     Leave { seat: Seat },
+    List { reply: oneshot::Sender<Vec<RoomInfo>> },
 }
 
 impl Calls {
@@ -109,6 +111,11 @@ impl Calls {
         }
     }
 
+    /// Every call with those whose connections stand.
+    pub(crate) async fn list(&self) -> Vec<RoomInfo> {
+        self.ask(|reply| Request::List { reply }).await.unwrap_or_default()
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.ok()?;
@@ -145,6 +152,7 @@ impl Owner {
                 Request::Open { seat, reply } => drop(reply.send(self.open(&seat))),
                 Request::Relay { seat, relayed, reply } => drop(reply.send(self.relay(&seat, relayed))),
                 Request::Leave { seat } => self.leave(&seat),
+                Request::List { reply } => drop(reply.send(self.list())),
             }
         }
     }
@@ -215,6 +223,14 @@ impl Owner {
                 member.seat.hung_up.cancel();
             }
         }
+    }
+
+    fn list(&self) -> Vec<RoomInfo> {
+        let calls = self.calls.iter().map(|(call, Call { members, .. })| {
+            let here = members.iter().filter(|member| member.open && !member.seat.outbox.is_closed()).count();
+            RoomInfo { room: call.clone(), members: room_info::places(here) }
+        });
+        calls.filter(|call| !call.members.is_empty()).collect()
     }
 
     fn call_of(&mut self, seat: &Seat) -> Option<&mut Call> {

@@ -12,8 +12,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::reports::Capture;
-use super::splice::Splice;
-use crate::peer::{InboundTrack, OutboundTrack};
+use crate::peer::{InboundTrack, OutboundTrack, Splice};
 use crate::terms::{Codec, MediaKind};
 
 /// A keyframe of 1080p, or some seconds of audio.

@@ -1,7 +1,7 @@
 //! Relays: WHIP publishers and WHEP viewers as participants of mesh rooms.
 //!
 //! A relay has one connection to its HTTP client ([`client`]), a seat in the room like anybody else's, and connections to
-//! the members there. RTP is forwarded between them with new numbers ([`feed`], [`splice`]), keyframe requests go back,
+//! the members there. RTP is forwarded between them with new numbers ([`feed`]), keyframe requests go back,
 //! sender reports keep sound and picture in step ([`reports`]); nothing is decoded. [`sessions`] owns all relays. It knows
 //! nothing of HTTP: `server::whip` does.
 
@@ -13,7 +13,6 @@ mod publisher;
 mod reports;
 mod sessions;
 mod source;
-mod splice;
 mod viewer;
 
 use std::net::SocketAddr;

@@ -89,7 +89,7 @@ async fn answer(
     offer: &str,
 ) -> Result<(Client, String), RelayError> {
     let mut client = Client::start(me, config, codecs).await?;
-    match client.answer(without_simulcast(offer)).await {
+    match client.answer(offer.to_owned()).await {
         Ok(answer) => Ok((client, answer)),
         Err(error) => {
             client.close().await;
@@ -109,12 +109,6 @@ fn expected_kinds(offer: &str) -> Result<Vec<MediaKind>, RelayError> {
         return Err(RelayError::BadOffer("it sends neither audio nor video; offer them as sendonly".to_owned()));
     }
     Ok(kinds)
-}
-
-/// One layer is forwarded, so only one is asked for: an answer without these attributes makes a client send its first.
-fn without_simulcast(offer: &str) -> String {
-    let kept = offer.lines().filter(|line| !line.starts_with("a=simulcast:") && !line.starts_with("a=rid:"));
-    kept.flat_map(|line| [line.trim_end(), "\r\n"]).collect()
 }
 
 struct Publisher {
@@ -257,11 +251,5 @@ mod tests {
         assert_eq!(kinds(&format!("v=0\r\n{audio}a=recvonly\r\n")), None);
         assert_eq!(kinds("v=0\r\n"), None);
         assert_eq!(kinds("garbage"), None);
-    }
-
-    #[test]
-    fn simulcast_is_not_asked_for() {
-        let offer = "v=0\r\nm=video 9 X 96\r\na=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\na=mid:0\r\n";
-        assert_eq!(without_simulcast(offer), "v=0\r\nm=video 9 X 96\r\na=mid:0\r\n");
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use self::rooms::{Ask, Reply, Ticket, VoiceRooms};
 use super::config::{Limits, VoiceLimits};
 use super::pace::Pace;
+use super::room_info::RoomInfo;
 
 /// Requests that wait for the owner.
 const MAILBOX: usize = 256;
@@ -25,7 +26,13 @@ const ID_LENGTH: usize = 16;
 /// The way to the owner of the rooms.
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
-    requests: mpsc::Sender<(Option<IpAddr>, Ask, oneshot::Sender<Option<Reply>>)>,
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Ask { address: Option<IpAddr>, ask: Ask, ticket: oneshot::Sender<Option<Reply>> },
+    List { reply: oneshot::Sender<Vec<RoomInfo>> },
 }
 
 impl Voice {
@@ -39,12 +46,20 @@ impl Voice {
 
     /// Asks, and waits as long as the reply takes. `None` when the address asks too often.
     pub(crate) async fn ask(&self, address: Option<IpAddr>, ask: Ask) -> Option<Reply> {
-        let (reply, answer) = oneshot::channel();
+        let (ticket, answer) = oneshot::channel();
         // Without an owner there is nothing to join.
-        if self.requests.send((address, ask, reply)).await.is_err() {
+        if self.requests.send(Request::Ask { address, ask, ticket }).await.is_err() {
             return Some(Reply::InvalidState);
         }
         answer.await.unwrap_or(Some(Reply::InvalidState))
+    }
+
+    /// Every room with the places that are taken.
+    pub(crate) async fn list(&self) -> Vec<RoomInfo> {
+        let (reply, answer) = oneshot::channel();
+        // Without an owner there are none.
+        self.requests.send(Request::List { reply }).await.ok();
+        answer.await.unwrap_or_default()
     }
 }
 
@@ -61,20 +76,23 @@ struct Owner {
 }
 
 impl Owner {
-    async fn run(mut self, mut mailbox: mpsc::Receiver<(Option<IpAddr>, Ask, oneshot::Sender<Option<Reply>>)>) {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Request>) {
         loop {
             let deadline = self.rooms.next_deadline().map(Instant::from_std);
             tokio::select! {
-                request = mailbox.recv() => {
-                    let Some((address, ask, ticket)) = request else { return };
-                    let now = Instant::now().into_std();
-                    if self.admits(address, now) {
-                        self.rooms.handle(ask, ticket, now);
-                    } else {
-                        // Whoever does not wait any more needs no reply, here and below.
-                        drop(ticket.send(None));
+                request = mailbox.recv() => match request {
+                    Some(Request::Ask { address, ask, ticket }) => {
+                        let now = Instant::now().into_std();
+                        if self.admits(address, now) {
+                            self.rooms.handle(ask, ticket, now);
+                        } else {
+                            // Whoever does not wait any more needs no reply, here and below.
+                            drop(ticket.send(None));
+                        }
                     }
-                }
+                    Some(Request::List { reply }) => drop(reply.send(self.rooms.list())),
+                    None => return,
+                },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.rooms.expire(Instant::now().into_std());
                 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::super::config::VoiceLimits;
+use super::super::room_info::{self, RoomInfo};
 use crate::terms::{SdpType, SessionDescription};
 
 /// Whoever waits for a reply.
@@ -113,6 +114,15 @@ impl<T: Ticket> VoiceRooms<T> {
                 self.reply(ticket, Reply::Left);
             }
         }
+    }
+
+    /// Every room with the places that are taken. Not the ids: whoever knows one may speak in its name.
+    pub(crate) fn list(&self) -> Vec<RoomInfo> {
+        let rooms = self.rooms.iter().map(|(name, room)| {
+            let second = matches!(room.stage, Stage::Handed { .. } | Stage::Answered { .. });
+            RoomInfo { room: name.clone(), members: room_info::places(1 + usize::from(second)) }
+        });
+        rooms.collect()
     }
 
     fn reply(&mut self, ticket: T, reply: Reply) {

@@ -12,7 +12,7 @@ const REMEMBERED: u16 = 1024;
 
 /// The numbers of one forwarded stream.
 #[derive(Debug)]
-pub(super) struct Splice {
+pub(crate) struct Splice {
     clock_rate: u32,
     source: Option<Source>,
     /// The last of both, as sent.
@@ -33,27 +33,27 @@ struct Source {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) sequence_number: u16,
-    pub(super) timestamp: u32,
+pub(crate) struct Place {
+    pub(crate) sequence_number: u16,
+    pub(crate) timestamp: u32,
     /// The first packet of a source: what follows cannot be decoded before a keyframe.
-    pub(super) new_source: bool,
+    pub(crate) new_source: bool,
 }
 
 impl Splice {
-    pub(super) fn new(clock_rate: u32) -> Self {
+    pub(crate) fn new(clock_rate: u32) -> Self {
         Self { clock_rate, source: None, sequence_number: 0, timestamp: 0 }
     }
 
     /// The next packet begins a source, whatever its SSRC.
-    pub(super) fn end_source(&mut self) {
+    pub(crate) fn end_source(&mut self) {
         if let Some(source) = &mut self.source {
             source.ended = true;
         }
     }
 
     /// Where a packet belongs; `None` drops it.
-    pub(super) fn place(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) -> Option<Place> {
+    pub(crate) fn place(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) -> Option<Place> {
         let new_source = match &self.source {
             None => true,
             Some(source) if source.ended => true,
@@ -82,14 +82,14 @@ impl Splice {
     }
 
     /// A timestamp of the source in the numbers of the stream; `None` when it is of another source.
-    pub(super) fn timestamp(&self, ssrc: Ssrc, timestamp: u32) -> Option<u32> {
+    pub(crate) fn timestamp(&self, ssrc: Ssrc, timestamp: u32) -> Option<u32> {
         let source = self.source.as_ref().filter(|source| source.ssrc == ssrc && !source.ended)?;
         Some(timestamp.wrapping_add(source.timestamp_offset))
     }
 
     fn begin(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) {
-        let (sequence_offset, timestamp_offset) = match &self.source {
-            None => (0, 0),
+        let (sequence_offset, timestamp_offset, seen) = match &self.source {
+            None => (0, 0, 0),
             Some(before) => {
                 // Media time goes on as wall-clock time does, and never stands still.
                 let pause = now.saturating_duration_since(before.heard).as_secs_f64() * f64::from(self.clock_rate);
@@ -97,6 +97,8 @@ impl Splice {
                 (
                     self.sequence_number.wrapping_add(1).wrapping_sub(sequence_number),
                     self.timestamp.wrapping_add(ticks).wrapping_sub(timestamp),
+                    // What it sent before would take the numbers of the last source.
+                    u64::MAX,
                 )
             }
         };
@@ -105,7 +107,7 @@ impl Splice {
             sequence_offset,
             timestamp_offset,
             highest: sequence_number,
-            seen: [0; REMEMBERED as usize / 64],
+            seen: [seen; REMEMBERED as usize / 64],
             heard: now,
             ended: false,
         });
