@@ -4,13 +4,14 @@
 //! offered codecs in `src/peer/codecs.rs`) the first test finds every keyframe interval torn.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
+#![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 
 mod support;
 
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{BadWire, Roomcast, one_at_a_time, probe};
+use support::{BadWire, one_at_a_time, probe};
 
 const SOON: Duration = Duration::from_secs(30);
 const LENGTH: Duration = Duration::from_secs(20);
