@@ -65,6 +65,12 @@ pub enum Job {
     Webm,
     /// Send MPEG-TS.
     Ts,
+    /// Send MPEG-TS over UDP.
+    TsUdp,
+    /// Send MPEG-TS over SRT.
+    Srt,
+    /// Send to RTMP servers.
+    Rtmp,
     /// Be a test participant.
     Pattern,
     /// Check results as a player would.
@@ -73,7 +79,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -89,13 +95,19 @@ impl Job {
         Self::Mp4,
         Self::Webm,
         Self::Ts,
+        Self::TsUdp,
+        Self::Srt,
+        Self::Rtmp,
         Self::Pattern,
         Self::Probe,
     ];
 
     /// Whether a bridge of a browser call can do without it: then a missing element costs one codec or one output.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Pattern)
+        matches!(
+            self,
+            Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Srt | Self::Rtmp | Self::Pattern
+        )
     }
 
     /// What it takes: of each group at least one, the preferred one first.
@@ -136,6 +148,9 @@ impl Job {
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
             Self::Webm => &[&[("webmmux", GOOD)], &[("vp8enc", GOOD)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
             Self::Ts => &[&[("mpegtsmux", BAD)]],
+            Self::TsUdp => &[&[("mpegtsmux", BAD)], &[("udpsink", GOOD)]],
+            Self::Srt => &[&[("mpegtsmux", BAD)], &[("srtsink", BAD)], &[("srtsrc", BAD)]],
+            Self::Rtmp => &[&[("flvmux", GOOD)], &[("rtmp2sink", BAD)]],
             Self::Pattern => &[
                 &[("videotestsrc", BASE)],
                 &[("audiotestsrc", BASE)],
@@ -173,6 +188,9 @@ impl fmt::Display for Job {
             Self::Mp4 => f.write_str("record MP4"),
             Self::Webm => f.write_str("record WebM"),
             Self::Ts => f.write_str("output MPEG-TS"),
+            Self::TsUdp => f.write_str("output MPEG-TS over UDP"),
+            Self::Srt => f.write_str("output SRT"),
+            Self::Rtmp => f.write_str("output RTMP"),
             Self::Pattern => f.write_str("publish a test pattern"),
             Self::Probe => f.write_str("probe results"),
         }

@@ -11,6 +11,7 @@ use gst::prelude::*;
 use tokio::sync::Notify;
 
 use super::OutputError;
+use super::stall::Flow;
 use super::streams::{Forms, Sources};
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
@@ -122,6 +123,12 @@ impl Attached {
     /// Access units handed to the output, and those it was too slow for.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.feeds.iter().map(Feed::pushed).sum(), self.feeds.iter().map(Feed::dropped).sum())
+    }
+
+    /// What each stream was offered, and up to where it was taken.
+    pub(crate) fn flows(&self) -> Vec<Flow> {
+        let taken = self.progress.reached.iter().map(|reached| reached.load(Ordering::Relaxed));
+        self.feeds.iter().zip(taken).map(|(feed, taken)| Flow { fed: feed.pushed(), taken }).collect()
     }
 
     /// Lets the output write its end, then stops it. Fails when the end could not be written.

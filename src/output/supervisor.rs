@@ -14,6 +14,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
 use super::spec::OutputSpec;
+use super::stall::{self, Stall};
 use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
@@ -25,9 +26,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// An output that ran this long starts again with the shortest pause when it fails.
 const STEADY: Duration = Duration::from_secs(60);
-
-/// How often an output's counters are told.
-const COUNT: Duration = Duration::from_secs(1);
 
 /// What an output tells the bridge.
 #[derive(Clone, Debug)]
@@ -192,10 +190,12 @@ impl Output {
                 pause = pauses();
             }
             summary.failures += 1;
-            summary.error = Some(error.to_string());
+            // GStreamer's words may have the whole address in them.
+            let error = self.spec.scrub(error);
+            summary.error = Some(error.clone());
             let retry_in = if self.stop.is_cancelled() { None } else { pause.next() };
             tracing::warn!(output = %self.spec, %error, ?retry_in, "the output failed");
-            self.tell(OutputEvent::Failed { output: self.spec.to_string(), error: error.to_string(), retry_in }).await;
+            self.tell(OutputEvent::Failed { output: self.spec.to_string(), error, retry_in }).await;
             let Some(retry_in) = retry_in else { return summary };
             tokio::select! {
                 () = tokio::time::sleep(retry_in) => {}
@@ -217,7 +217,7 @@ impl Output {
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
             attached.abandon().await;
-            return Err(error);
+            return Err(tail.explain(error));
         }
         let pipeline = attached.pipeline().clone();
         let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
@@ -226,13 +226,14 @@ impl Output {
             sources.first_buffer().await;
             tail.verify(&pipeline, wanted).await
         }));
-        let mut count = tokio::time::interval(COUNT);
+        let mut stall = Stall::default();
+        let mut count = tokio::time::interval(stall::TICK);
         let failure = loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     drop(proof);
                     if tail.has_end() {
-                        attached.finish().await?;
+                        attached.finish().await.map_err(|error| tail.explain(error))?;
                     } else {
                         attached.abandon().await;
                     }
@@ -250,18 +251,23 @@ impl Output {
                 }
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
-                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),
+                    Some(BusEvent::Warning(fault)) => {
+                        tracing::warn!(output = %self.spec, fault = self.spec.scrub(fault));
+                    }
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
                 _ = count.tick() => {
                     let (pushed, dropped) = attached.counters();
                     self.tell(OutputEvent::Counted { output: self.spec.to_string(), pushed, dropped }).await;
+                    if stall.after(attached.flows()) {
+                        break OutputError::Stalled(stall::LIMIT);
+                    }
                 }
             }
         };
         drop(proof);
         attached.abandon().await;
-        Err(failure)
+        Err(tail.explain(failure))
     }
 
     async fn tell(&self, event: OutputEvent) {

@@ -3,24 +3,35 @@
 mod file;
 mod hls;
 mod redaction;
+mod rtmp;
 mod rtp;
+mod secret;
 mod settings;
+mod srt;
 mod tracks;
+mod ts_udp;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use redaction::Secrets;
+
 pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
+pub use rtmp::RtmpDestination;
 pub use rtp::RtpDestination;
+pub use secret::Secret;
+pub use srt::{SrtDestination, SrtEnd};
 pub use tracks::{Stream, Tracks};
+pub use ts_udp::TsUdpDestination;
 
 /// One output as asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutputSpec {
     text: String,
     shown: String,
+    secrets: Secrets,
     /// Where it goes.
     pub destination: Destination,
     /// What it takes.
@@ -38,6 +49,12 @@ pub enum Destination {
     File(FileDestination),
     /// MPEG-TS to everybody who connects to a Unix socket; `serve` passes it on over HTTP.
     TsSocket(PathBuf),
+    /// MPEG-TS over UDP.
+    TsUdp(TsUdpDestination),
+    /// MPEG-TS over SRT.
+    Srt(SrtDestination),
+    /// FLV to an RTMP server.
+    Rtmp(RtmpDestination),
 }
 
 /// What the parser of one kind of output gives.
@@ -51,16 +68,17 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, rtmp://HOST/APP/KEY, hls:DIRECTORY, or a file \
+                       that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let shown = redaction::redact(text);
+        let (shown, secrets) = redaction::redact(text);
         match parse(text) {
-            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, destination, tracks }),
-            Err(reason) => Err(SpecError { output: shown, reason }),
+            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, secrets, destination, tracks }),
+            Err(reason) => Err(SpecError { output: shown, reason: secrets.scrub(reason) }),
         }
     }
 }
@@ -69,6 +87,13 @@ impl FromStr for OutputSpec {
 impl fmt::Display for OutputSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
+    }
+}
+
+/// Without its secrets as well.
+impl fmt::Debug for OutputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OutputSpec").field(&self.shown).finish()
     }
 }
 
@@ -83,11 +108,18 @@ impl OutputSpec {
             }
             Destination::File(file) => Some(parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
+            Destination::TsUdp(ts) => return ts.check().map_err(|reason| self.refuse(reason)),
+            Destination::Srt(_) | Destination::Rtmp(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
+    }
+
+    /// What somebody else said about it, without the secrets.
+    pub(crate) fn scrub(&self, text: impl ToString) -> String {
+        self.secrets.scrub(text.to_string())
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.
@@ -111,6 +143,10 @@ fn parse(text: &str) -> Parsed {
         Some(("ts+unix", path)) if !path.is_empty() => {
             Ok((Destination::TsSocket(path.into()), Tracks::both(Stream::H264, Stream::Aac)))
         }
+        Some(("ts+udp", _)) => ts_udp::parse(text),
+        Some(("srt", _)) => srt::parse(text),
+        Some(("rtmp", rest)) if rest.starts_with("//") => rtmp::parse(text, false),
+        Some(("rtmps", rest)) if rest.starts_with("//") => rtmp::parse(text, true),
         Some(("file", rest)) => file::parse(rest.strip_prefix("//").unwrap_or(rest)),
         Some((scheme, rest)) if rest.starts_with("//") => Err(format!("unknown scheme `{scheme}`: use {SCHEMES}")),
         _ => file::parse(text),
