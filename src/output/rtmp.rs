@@ -20,10 +20,13 @@ use crate::probe::Wanted;
 const POLL: Duration = Duration::from_millis(100);
 
 /// How long connecting, with TLS and a name to look up, and publishing may take.
-const PUBLISHED: Duration = Duration::from_secs(15);
+const PUBLISHED: Duration = Duration::from_secs(8);
 
 /// How long a server must take the stream: one that does not want it closes the connection after it was published.
 const ACCEPTED: Duration = Duration::from_secs(2);
+
+/// How long the first bytes after that may take.
+const MORE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct RtmpTail {
@@ -52,8 +55,9 @@ impl RtmpTail {
             "the server closed the connection".into()
         } else if said.contains("closed remotely") {
             "the server closed the connection at once: the stream key is wrong, not permitted, or in use".into()
-        } else if said.contains("timed out") {
-            "the server is there and does not answer".into()
+        } else if said.contains("TLS certificate") {
+            "nobody vouches for the server's certificate: insecure=1 accepts it, and then nobody knows who listens"
+                .into()
         } else {
             fault.to_string()
         }
@@ -93,17 +97,18 @@ impl Tail for RtmpTail {
                 // The element has no event for this.
                 tokio::time::sleep(POLL).await;
             }
-            sent(&sink)
         };
-        let taken = async {
-            // The element counts from when the server has said that the stream is published.
-            let before = more_than(0).await;
-            tokio::time::sleep(ACCEPTED).await;
-            more_than(before).await
-        };
-        tokio::time::timeout(PUBLISHED, taken)
+        // The element counts from when the server has said that the stream is published.
+        tokio::time::timeout(PUBLISHED, more_than(0)).await.map_err(|_| {
+            self.fault(format!(
+                "no answer for {PUBLISHED:?}: is the server there, and does it speak RTMP on this port?"
+            ))
+        })?;
+        let before = sent(&sink);
+        tokio::time::sleep(ACCEPTED).await;
+        tokio::time::timeout(MORE, more_than(before))
             .await
-            .map_err(|_| self.fault(format!("the server took nothing for {PUBLISHED:?}")))?;
+            .map_err(|_| self.fault(format!("the server took nothing for {:?}", ACCEPTED + MORE)))?;
         self.accepted.store(true, Ordering::Relaxed);
         Ok(Play { url: self.destination.to_string(), ..Play::default() })
     }
@@ -135,7 +140,7 @@ mod tests {
             ("Failed to connect: 'publish' cmd failed: connection closed remotely", "the stream key is wrong"),
             ("Failed to connect: 'connect' cmd failed: connection closed remotely", "the application `app`"),
             ("Connection error: connection closed remotely", "the stream key is wrong"),
-            ("Failed to connect: Socket I/O timed out", "does not answer"),
+            ("Failed to connect: Unacceptable TLS certificate", "insecure=1"),
             ("Connection refused: Could not connect to ::1: Connection refused", "Connection refused"),
         ] {
             let fault = ElementFault {

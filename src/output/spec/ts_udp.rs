@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn one_host_or_a_group() {
         let host = destination("ts+udp://127.0.0.1:5000");
-        assert_eq!(host.address, "127.0.0.1:5000".parse().unwrap());
+        assert_eq!(host.address, SocketAddr::from(([127, 0, 0, 1], 5000)));
         assert!(!host.is_group() && host.ttl.is_none());
         let group = destination("ts+udp://239.1.2.3:5001?ttl=4&interface=lo");
         assert!(group.is_group() && group.check().is_ok());
