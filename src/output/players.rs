@@ -56,20 +56,10 @@ impl Play {
         Self { ffplay: format!("ffplay {any}"), gst: format!("gst-play-1.0 {any}"), ..Self::url(&group) }
     }
 
-    /// An SRT listener. Its passphrase is not for everybody who sees this.
+    /// An SRT listener. Its passphrase is not for everybody who sees this. VLC as Debian ships it needs the package
+    /// vlc-plugin-access-extra.
     pub(crate) fn srt(url: &str, is_secret: bool) -> Self {
-        if !is_secret {
-            return Self::url(url);
-        }
-        let with_passphrase = quote(Path::new(&format!("{url}?passphrase=PASSPHRASE")));
-        let vlc = format!("vlc --srt-passphrase PASSPHRASE {url}");
-        Self {
-            url: url.to_owned(),
-            ffplay: format!("ffplay {with_passphrase}"),
-            vlc: vlc.clone(),
-            vlc_videolan: vlc,
-            gst: format!("gst-play-1.0 {with_passphrase}"),
-        }
+        Self::url(&if is_secret { format!("{url}?passphrase=PASSPHRASE") } else { url.to_owned() })
     }
 
     /// Something that any player opens by its URL.

@@ -55,6 +55,9 @@ impl RtmpTail {
             "the server closed the connection".into()
         } else if said.contains("closed remotely") {
             "the server closed the connection at once: the stream key is wrong, not permitted, or in use".into()
+        } else if said.contains("Short read") || said.contains("TLS handshake") {
+            let protocol = if self.destination.tls { "RTMP over TLS" } else { "RTMP" };
+            format!("what answers on this port does not speak {protocol}: {said}")
         } else if said.contains("TLS certificate") {
             "nobody vouches for the server's certificate: insecure=1 accepts it, and then nobody knows who listens"
                 .into()
@@ -140,6 +143,7 @@ mod tests {
             ("Failed to connect: 'publish' cmd failed: connection closed remotely", "the stream key is wrong"),
             ("Failed to connect: 'connect' cmd failed: connection closed remotely", "the application `app`"),
             ("Connection error: connection closed remotely", "the stream key is wrong"),
+            ("Failed to connect: Short read (want 3073 have 103)", "does not speak RTMP: "),
             ("Failed to connect: Unacceptable TLS certificate", "insecure=1"),
             ("Connection refused: Could not connect to ::1: Connection refused", "Connection refused"),
         ] {

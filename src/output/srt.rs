@@ -155,7 +155,13 @@ impl Tail for SrtTail {
             OutputError::Pipeline(fault) if fault.element == "sink" => {
                 self.fault(self.reason(&fault, self.started.get().map(Instant::elapsed).unwrap_or_default()))
             }
-            OutputError::Media(MediaError::State { reason, .. }) => self.fault(reason),
+            OutputError::Media(MediaError::State { reason, .. }) => match self.destination.end {
+                SrtEnd::Listener(address) => {
+                    let port = address.port();
+                    self.fault(format!("{reason}: is {} ours, and UDP port {port} free?", address.ip()))
+                }
+                SrtEnd::Caller { .. } => self.fault(reason),
+            },
             error => error,
         }
     }

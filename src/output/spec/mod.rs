@@ -83,6 +83,11 @@ impl FromStr for OutputSpec {
     }
 }
 
+/// An output's text without its secrets, whether there is such an output or not.
+pub fn shown(text: &str) -> String {
+    redaction::redact(text).0
+}
+
 /// As it was asked for, without its secrets: its name in events.
 impl fmt::Display for OutputSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -70,7 +70,8 @@ fn redact_place(place: &str, is_rtmp: bool, secrets: &mut Secrets) -> String {
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
             Some((name, password)) => format!("{name}:{}@{host}", secrets.note(password)),
-            None => authority.to_owned(),
+            // A name alone may be a token.
+            None => format!("{}@{host}", secrets.note(user)),
         },
         None => authority.to_owned(),
     };
@@ -98,6 +99,7 @@ mod tests {
             ("rtmp://live.example/app/s3cret-key", "s3cret-key", "rtmp://live.example/app/…"),
             ("rtmps://live.example:443/app/s3cret?x=1", "s3cret", "?x=…"),
             ("rtmp://live.example/app/k?auth=s3cret&video=none", "s3cret", "&video=none"),
+            ("rtmps://s3cret@host/app/key", "s3cret", "@host/app/…"),
             ("rtsp://user:s3cret@host:554/live", "s3cret", "rtsp://user:…"),
             ("srt://host:9000?passphrase=s3cret1234&latency=200", "s3cret1234", "&latency=200"),
             ("rtp://127.0.0.1:5004?sdp=x&key=s3cret", "s3cret", "rtp://127.0.0.1:5004?sdp=x&key=…"),
