@@ -14,17 +14,17 @@ use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A file system of one MiB that fills up in seconds.
+/// A small file system that fills up in seconds.
 struct SmallDisk {
     directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// Mounts it. Where that is not permitted the test fails and says what it needs: a full disk cannot be pretended.
-    fn mount() -> Self {
+    fn mount(size: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1M", "roomcast-test"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "roomcast-test"])
             .arg(directory.path())
             .output()
             .unwrap_or_else(|error| panic!("mount is not installed ({error}): apt-get install mount"));
@@ -70,11 +70,12 @@ async fn ready(bridge: &mut Roomcast, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_fails_its_recordings_alone_and_keeps_what_was_written() {
     let scene = Scene::start().await;
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount("1M");
     let outputs =
         [disk.path("full.mkv"), disk.path("full.mp4"), scene.path("good.mkv"), format!("hls:{}", scene.path("www"))];
     // 2 Mb/s fill one MiB in seconds.
-    let (mut bridge, wall) = scene.bridge(&outputs.each_ref().map(String::as_str), &["--gop", "1"]).await;
+    let (mut bridge, wall) =
+        scene.bridge(&outputs.each_ref().map(String::as_str), &["--gop", "1", "--disk-floor", "0"]).await;
     let mut failed = bridge.wait_event("output_failed", SOON).await;
     while failures(&bridge, &outputs[0]).is_empty() || failures(&bridge, &outputs[1]).is_empty() {
         failed = bridge.wait_event("output_failed", SOON).await;
@@ -106,11 +107,11 @@ async fn a_full_disk_fails_its_recordings_alone_and_keeps_what_was_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_has_space_again_is_written_again_in_a_further_part() {
     let scene = Scene::start().await;
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount("1M");
     let ballast = PathBuf::from(disk.path("ballast"));
     std::fs::write(&ballast, vec![0; 900_000]).unwrap();
     let (full, good) = (disk.path("call.mkv"), scene.path("good.mkv"));
-    let (mut bridge, wall) = scene.bridge(&[&full, &good], &["--video-bitrate", "300k"]).await;
+    let (mut bridge, wall) = scene.bridge(&[&full, &good], &["--video-bitrate", "300k", "--disk-floor", "0"]).await;
     let failed = bridge.wait_event("output_failed", SOON).await;
     assert_eq!(failed["output"], *full, "{failed}");
     std::fs::remove_file(&ballast).unwrap();
@@ -208,4 +209,37 @@ async fn a_recording_that_exists_is_kept() {
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
     assert_eq!(std::fs::read_to_string(scene.path("call.1.mkv")).unwrap(), "an earlier recording");
     assert_whole(&file, end, &bridge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_nearly_full_ends_its_recordings_whole_and_nothing_live() {
+    let scene = Scene::start().await;
+    let disk = SmallDisk::mount("8M");
+    let (first, second) = (disk.path("call.mkv"), disk.path("call.mp4"));
+    let live = format!("hls:{}", disk.path("www"));
+    let outputs = [first.as_str(), &second, &live];
+    let (mut bridge, _) = scene.bridge(&outputs, &["--video-bitrate", "1M", "--disk-floor", "6M"]).await;
+    ready(&mut bridge, 3).await;
+    for _ in 0..2 {
+        let stopped = bridge.wait_event("output_stopped", SOON).await;
+        assert_eq!(stopped["complete"], true, "{stopped}");
+        assert_ne!(stopped["output"], live, "what is live goes on");
+    }
+    for file in [&first, &second] {
+        let failed = failures(&bridge, file);
+        let error = failed.first().map(|event| event["error"].to_string()).unwrap_or_default();
+        assert!(failed.len() == 1 && error.contains("--disk-floor 6 MB"), "{failed:#?}");
+        assert_eq!(failed[0].get("retry_in"), None, "it is not tried again");
+    }
+    let mut stats = bridge.wait_event("stats", SOON).await;
+    while stats["outputs"].get(&first).is_some() {
+        stats = bridge.wait_event("stats", SOON).await;
+    }
+    assert_eq!(stats["outputs"][&live]["state"], "ready", "{stats:#}");
+    // Something was ended before its time: whoever started the bridge should know.
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(4), "{}", bridge.log());
+    for file in [&first, &second] {
+        let report = assert_flawless(file, &bridge).await;
+        assert!(report["streams"][0]["duration"].as_f64() > Some(1.0), "{report:#}");
+    }
 }

@@ -48,6 +48,8 @@ pub struct BridgeConfig {
     pub duration: Option<Duration>,
     /// End when nobody else was in the room for this time.
     pub exit_when_empty: Option<Duration>,
+    /// Recordings end when their disk has fewer free bytes than this.
+    pub disk_floor: u64,
     /// How long outputs may take to write their end.
     pub stop_timeout: Duration,
     /// STUN and TURN servers, besides those which the room gives.
@@ -77,6 +79,7 @@ impl BridgeConfig {
             jitter_latency: Duration::from_millis(200),
             duration: None,
             exit_when_empty: None,
+            disk_floor: 500_000_000,
             stop_timeout: Duration::from_secs(10),
             ice_servers: Vec::new(),
             network: NetworkConfig::default(),

@@ -4,6 +4,7 @@
 //! stop. What happens is told as [`Event`]s, which `roomcast bridge --json` prints as they are.
 
 mod config;
+mod disk;
 mod error;
 mod events;
 mod mix;
@@ -14,6 +15,7 @@ mod room;
 mod state;
 
 pub use config::BridgeConfig;
+pub use disk::DiskState;
 pub use error::BridgeError;
 pub use events::{Event, Reason, Record, Summary};
 pub use room::{Control, run};

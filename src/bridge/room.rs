@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::control::Control;
 use super::BridgeError;
 use super::config::BridgeConfig;
+use super::disk::Disks;
 use super::events::{Event, Reason, Record, Summary};
 use super::mix::Mix;
 use super::participant::{Message, Participant, Report};
@@ -76,6 +77,7 @@ pub async fn run(
         present: HashSet::new(),
         everybody: HashSet::new(),
         redial: Redial::default(),
+        disks: Disks::default(),
         copied: None,
         generation: 0,
         tasks: JoinSet::new(),
@@ -124,6 +126,7 @@ struct Room {
     /// Who ever was.
     everybody: HashSet<ParticipantId>,
     redial: Redial,
+    disks: Disks,
     /// Whose streams are passed on as they come: the seat, and how many streams.
     copied: Option<(u64, usize)>,
     generation: u64,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::disk::DiskState;
 use crate::peer::PortUsage;
 use crate::terms::{Codec, ParticipantId};
 
@@ -23,6 +24,9 @@ pub struct Snapshot {
     pub ports: Option<PortUsage>,
     /// Seconds of sound that came too fast for the encoder, since the start.
     pub sound_lost: f64,
+    /// The disks that recordings are written to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskState>,
     /// Each output's state.
     pub outputs: BTreeMap<String, OutputState>,
 }

@@ -14,7 +14,7 @@ use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 
 use super::network::NetworkOptions;
-use super::parse::{bitrate, ice_server, room_url, seconds, size};
+use super::parse::{bitrate, bytes, ice_server, room_url, seconds, size};
 use super::status::Status;
 use super::{Context, Exit, Failure, control, print_line};
 
@@ -85,6 +85,9 @@ pub(crate) struct Options {
     /// Seconds that outputs may take to write their end.
     #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     stop_timeout: Duration,
+    /// Recordings end, whole, when their disk has less than this left; live outputs go on. Bytes; k, M and G are understood.
+    #[arg(long, default_value = "500M", value_name = "BYTES", value_parser = bytes)]
+    disk_floor: u64,
     /// Our name in the room; by default one that is recognised as a bridge.
     #[arg(long)]
     name: Option<String>,
@@ -142,6 +145,7 @@ impl Options {
             jitter_latency: Duration::from_millis(self.jitter_latency),
             duration: self.duration,
             exit_when_empty: self.exit_when_empty,
+            disk_floor: self.disk_floor,
             stop_timeout: self.stop_timeout,
             ice_servers: self.ice_servers.clone(),
             network: self.network.config(),

@@ -27,6 +27,17 @@ pub(crate) fn size(text: &str) -> Result<Size, String> {
         })
 }
 
+/// Bytes, with k, M and G.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let factors = [('k', 1_000), ('K', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
+    let (digits, factor) = factors
+        .iter()
+        .find_map(|(letter, factor)| Some((text.strip_suffix(*letter)?, *factor)))
+        .unwrap_or((text, 1_u64));
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    number.ok_or_else(|| format!("`{text}` is no number of bytes: write 500M or 2G, for example"))
+}
+
 /// Bits per second, with k and M.
 pub(crate) fn bitrate(text: &str) -> Result<u32, String> {
     let (digits, factor) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
@@ -75,6 +86,16 @@ fn usable(url: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_take_k_m_and_g() {
+        for (text, number) in [("500M", 500_000_000), ("2G", 2_000_000_000), ("0", 0), ("7k", 7_000)] {
+            assert_eq!(bytes(text), Ok(number), "{text}");
+        }
+        for text in ["", "M", "-1", "1.5G", "99999999999999999999", "18446744073709551615G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn bit_rates_take_k_and_m() {

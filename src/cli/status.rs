@@ -1,13 +1,10 @@
 //! The live status block of a bridge on a terminal: one block that changes in place, with lasting lines above it.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use roomcast::bridge::{BridgeConfig, Snapshot};
-use roomcast::output::spec::Destination;
 use roomcast::telemetry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,11 +27,10 @@ impl Status {
         bar.set_message(format!("joining {}", config.room));
         bar.enable_steady_tick(Duration::from_millis(250));
         telemetry::draw_above(&bar);
-        let disks = disks(config);
         let drawn = bar.clone();
         let drawing = tokio::spawn(async move {
             while snapshots.changed().await.is_ok() {
-                let text = draw(&snapshots.borrow_and_update(), &disks);
+                let text = draw(&snapshots.borrow_and_update());
                 drawn.set_message(text);
             }
         });
@@ -54,17 +50,7 @@ impl Drop for Status {
     }
 }
 
-/// The directories that outputs write to.
-fn disks(config: &BridgeConfig) -> BTreeSet<PathBuf> {
-    let directories = config.outputs.iter().filter_map(|spec| match &spec.destination {
-        Destination::Hls(hls) => Some(hls.directory.clone()),
-        Destination::File(file) => Some(file.path.parent().map(Path::to_path_buf).unwrap_or_default()),
-        _ => None,
-    });
-    directories.map(|path| if path.as_os_str().is_empty() { ".".into() } else { path }).collect()
-}
-
-fn draw(snapshot: &Snapshot, disks: &BTreeSet<PathBuf>) -> String {
+fn draw(snapshot: &Snapshot) -> String {
     let mut text =
         format!("{}  {:.0} fps  {} in the room", clock(snapshot.uptime), snapshot.fps, snapshot.participants.len());
     if snapshot.frames_dropped > 0 {
@@ -86,10 +72,9 @@ fn draw(snapshot: &Snapshot, disks: &BTreeSet<PathBuf>) -> String {
         let lost = if state.dropped > 0 { format!("  {} lost", state.dropped) } else { String::new() };
         text += &format!("\n    {phase:<9} {output}{lost}");
     }
-    for disk in disks {
-        if let Ok(space) = rustix::fs::statvfs(disk) {
-            text += &format!("\n    {} free on {}", HumanBytes(space.f_bavail * space.f_frsize), disk.display());
-        }
+    for disk in &snapshot.disks {
+        let left = disk.seconds_left.map(|left| format!(", full in {}", clock(left))).unwrap_or_default();
+        text += &format!("\n    {} free on {}{left}", HumanBytes(disk.free), disk.directory.display());
     }
     text
 }
@@ -102,7 +87,7 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roomcast::bridge::ParticipantState;
+    use roomcast::bridge::{DiskState, ParticipantState};
     use roomcast::terms::{Codec, ParticipantId};
 
     #[test]
@@ -122,9 +107,10 @@ mod tests {
                 loss: 0.012,
                 rtt: None,
             }],
+            disks: vec![DiskState { directory: "/".into(), free: 3_000_000_000, seconds_left: Some(3_725.0) }],
             outputs: [("call.mkv".to_owned(), Default::default())].into(),
         };
-        let text = draw(&snapshot, &[PathBuf::from("/")].into());
+        let text = draw(&snapshot);
         for part in [
             "01:02:05",
             "30 fps",
@@ -134,7 +120,7 @@ mod tests {
             "1500 kb/s",
             "loss 1.2 %",
             "starting  call.mkv",
-            "free on /",
+            "2.79 GiB free on /, full in 01:02:05",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

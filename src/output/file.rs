@@ -15,11 +15,8 @@ use super::attached::Attached;
 use super::players::Play;
 use super::spec::{Container, FileDestination};
 use super::tail::Tail;
-use crate::media::bus::BusEvent;
-use crate::media::clock::MediaClock;
-use crate::media::pipeline::LivePipeline;
-use crate::media::template;
 use crate::probe::{self, Source, Wanted};
+use crate::repair;
 
 /// How long the first fragment may take.
 const FIRST_FRAGMENT: Duration = Duration::from_secs(15);
@@ -68,43 +65,17 @@ impl Tail for FileTail {
 
     async fn finish(&self) -> Result<(), OutputError> {
         if self.container == Container::Mp4 {
-            let plain = with_stem(&self.path, |stem| format!(".{stem}.seekable"));
-            let made = remux(&self.path, &plain).await;
-            let replaced = match made {
-                Ok(()) => std::fs::rename(&plain, &self.path).map_err(OutputError::io(&self.path)),
-                Err(error) => Err(error),
+            let made = tokio::time::timeout(REMUX, repair::repair(&self.path, true, |_| {})).await;
+            let reason = match made {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("the seekable copy was not finished in {REMUX:?}"),
             };
-            if let Err(error) = replaced {
-                // The fragmented file is complete: it stays, and only seeking is slower.
-                tracing::warn!(file = %self.path.display(), %error, "could not be made seekable: it stays fragmented");
-                std::fs::remove_file(&plain).ok();
-            }
+            // The fragmented file is complete: it stays, and only seeking is slower.
+            tracing::warn!(file = %self.path.display(), reason, "could not be made seekable: it stays fragmented");
         }
         Ok(())
     }
-}
-
-/// Copies the streams of a fragmented MP4 into a plain one, index first.
-async fn remux(from: &Path, to: &Path) -> Result<(), OutputError> {
-    let mut live = LivePipeline::new(template::build("remux-mp4", "remux")?, &MediaClock::start())?;
-    live.element("source")?.set_property("location", from.to_string_lossy().as_ref());
-    live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());
-    let run = async {
-        live.play().await?;
-        loop {
-            match live.next_event().await {
-                Some(BusEvent::Eos) => return Ok(()),
-                Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
-                Some(BusEvent::Warning(_)) => {}
-                None => return Err(OutputError::Ended),
-            }
-        }
-    };
-    let result = tokio::time::timeout(REMUX, run).await.unwrap_or_else(|_| {
-        Err(OutputError::NotReady { what: "the seekable copy was not finished".into(), waited: REMUX })
-    });
-    live.stop().await;
-    result
 }
 
 /// Moves an existing file aside as `name.1.ext`, `name.2.ext` …

@@ -3,6 +3,7 @@
 //! One task per output. What happens to one never reaches another; the bridge hears of it through events.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -87,8 +88,17 @@ pub struct Outputs {
     clock: MediaClock,
     events: mpsc::Sender<OutputEvent>,
     tasks: JoinSet<OutputSummary>,
-    running: BTreeMap<String, (OutputSpec, CancellationToken)>,
+    running: BTreeMap<String, Running>,
     attached: usize,
+}
+
+/// The owner's end of an output.
+#[derive(Debug)]
+struct Running {
+    spec: OutputSpec,
+    stop: CancellationToken,
+    /// Why it is ended before its time, if it is.
+    ended_because: Arc<OnceLock<String>>,
 }
 
 impl Outputs {
@@ -100,8 +110,9 @@ impl Outputs {
     /// Starts an output on these streams; the others do not notice.
     pub fn attach(&mut self, spec: OutputSpec, streams: Streams) {
         self.attached += 1;
-        let stop = CancellationToken::new();
-        self.running.insert(spec.to_string(), (spec.clone(), stop.clone()));
+        let (stop, ended_because) = (CancellationToken::new(), Arc::default());
+        let running = Running { spec: spec.clone(), stop: stop.clone(), ended_because: Arc::clone(&ended_because) };
+        self.running.insert(spec.to_string(), running);
         let output = Output {
             name: format!("output-{}", self.attached),
             spec,
@@ -110,17 +121,29 @@ impl Outputs {
             streams,
             events: self.events.clone(),
             stop,
+            ended_because,
         };
         self.tasks.spawn(output.run());
     }
 
     /// Ends one output, with its end written; `Ended` follows. False when there is none of this name.
     pub fn detach(&self, output: &str) -> bool {
-        let found = self.running.values().find(|(spec, _)| spec.is_called(output));
-        if let Some((_, stop)) = found {
-            stop.cancel();
+        let found = self.running.values().find(|running| running.spec.is_called(output));
+        if let Some(running) = found {
+            running.stop.cancel();
         }
         found.is_some()
+    }
+
+    /// Ends an output before its time, with its end written: it counts as failed. False when it is ending already.
+    pub fn end(&self, spec: &OutputSpec, reason: &str) -> bool {
+        let running = self.running.get(&spec.to_string()).filter(|running| !running.stop.is_cancelled());
+        if let Some(running) = running {
+            // Set once: it is not ending yet.
+            running.ended_because.set(reason.to_owned()).ok();
+            running.stop.cancel();
+        }
+        running.is_some()
     }
 
     /// Forgets an output that has ended.
@@ -130,13 +153,13 @@ impl Outputs {
 
     /// Those that run, or are about to end.
     pub fn running(&self) -> impl Iterator<Item = &OutputSpec> {
-        self.running.values().map(|(spec, _)| spec)
+        self.running.values().map(|running| &running.spec)
     }
 
     /// Ends every output, each with its end written, and waits for the slowest.
     pub async fn finish(mut self) -> Vec<OutputSummary> {
-        for (_, stop) in self.running.values() {
-            stop.cancel();
+        for running in self.running.values() {
+            running.stop.cancel();
         }
         let mut summaries = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
@@ -158,12 +181,17 @@ struct Output {
     streams: Streams,
     events: mpsc::Sender<OutputEvent>,
     stop: CancellationToken,
+    ended_because: Arc<OnceLock<String>>,
 }
 
 impl Output {
     async fn run(self) -> OutputSummary {
-        let summary = self.live().await;
+        let mut summary = self.live().await;
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
+        if let Some(reason) = self.ended_because.get() {
+            summary.ok = false;
+            summary.error = Some(reason.clone());
+        }
         summary
     }
 

@@ -30,6 +30,7 @@ impl Room {
 
     pub(super) async fn snapshot(&mut self, tell: bool) {
         let Some((_, started)) = self.started else { return };
+        let disks = self.watch_disks().await;
         let (frames, frames_dropped) = self.mix.frames();
         let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -41,6 +42,7 @@ impl Room {
             frames_dropped,
             ports: self.network.usage(),
             sound_lost: self.mix.sound_lost(),
+            disks,
             outputs: self.output_states.clone(),
         };
         if tell {

@@ -132,6 +132,14 @@ impl OutputSpec {
         self.text == name || self.shown == name
     }
 
+    /// The directory of a recording; `None` for what is live.
+    pub fn recording_directory(&self) -> Option<&Path> {
+        match &self.destination {
+            Destination::File(file) => Some(parent(&file.path)),
+            _ => None,
+        }
+    }
+
     /// An error about this output.
     pub fn refuse(&self, reason: impl Into<String>) -> SpecError {
         SpecError { output: self.shown.clone(), reason: reason.into() }

@@ -1,0 +1,82 @@
+//! From one file to another of the same form: streams are copied, nothing is decoded or encoded again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use super::bus::{BusEvent, ElementFault};
+use super::clock::MediaClock;
+use super::pipeline::LivePipeline;
+use super::template::{self, Ends};
+use super::{MediaError, pipeline};
+
+/// How long a copy may go without getting any further.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Why a file could not be copied into another.
+#[derive(Debug, thiserror::Error)]
+pub enum RemuxError {
+    /// The pipeline could not be built or started.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// An element failed, most often because the disk is full.
+    #[error("{0}")]
+    Element(ElementFault),
+    /// It went no further.
+    #[error("no byte was read for {STUCK:?}")]
+    Stuck,
+}
+
+/// Copies `from` to `to` by `pipelines/{template}.launch`, index first, with the streams that `ends` names. A file that
+/// stops in the middle is copied up to there. `progress` is told the bytes that were read.
+///
+/// # Errors
+/// [`RemuxError`]; what was written until then is left to the caller.
+pub async fn remux(
+    template: &str,
+    ends: Ends,
+    from: &Path,
+    to: &Path,
+    progress: impl Fn(u64),
+) -> Result<(), RemuxError> {
+    let mut live = LivePipeline::new(template::build_with(template, template, ends)?, &MediaClock::start())?;
+    let source = live.element("source")?;
+    source.set_property("location", from.to_string_lossy().as_ref());
+    live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());
+    let result = copy(&mut live, &source, progress).await;
+    live.stop().await;
+    result
+}
+
+async fn copy(
+    live: &mut pipeline::LivePipeline,
+    source: &gst::Element,
+    progress: impl Fn(u64),
+) -> Result<(), RemuxError> {
+    live.play().await?;
+    let mut look = tokio::time::interval(LOOK);
+    let (mut read, mut moved) = (0, tokio::time::Instant::now());
+    loop {
+        tokio::select! {
+            event = live.next_event() => match event {
+                Some(BusEvent::Eos) | None => return Ok(()),
+                Some(BusEvent::Error(fault)) => return Err(RemuxError::Element(fault)),
+                Some(BusEvent::Warning(fault)) => tracing::debug!(%fault, "while a file was copied"),
+            },
+            now = look.tick() => {
+                let position = source.query_position::<gst::format::Bytes>().map_or(read, |bytes| *bytes);
+                progress(position);
+                if position != read {
+                    (read, moved) = (position, now);
+                } else if now.duration_since(moved) > STUCK {
+                    return Err(RemuxError::Stuck);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a bridge that was killed leaves behind, made whole by `roomcast repair`.
+
+#![allow(clippy::expect_used, reason = "a test that fails here has failed")]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Roomcast, one_at_a_time, read_with_ffmpeg, stream_summary};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// The length that a recording says it has.
+async fn said_length(file: &Path) -> Option<f64> {
+    let summary = stream_summary(&[file.to_str().expect("UTF-8")]).await;
+    summary["format"]["duration"].as_str()?.parse().ok()
+}
+
+/// The events of `roomcast repair`, by file name.
+async fn repair(directory: &Path) -> Vec<(String, Value)> {
+    let mut repair = Roomcast::start(["repair", directory.to_str().expect("UTF-8"), "--force"]);
+    let status = repair.ended(Duration::from_secs(60)).await;
+    assert!(status.success(), "{:#?}\n{}", repair.events(), repair.log());
+    let named = repair.events().into_iter().map(|event| {
+        let file = Path::new(event["file"].as_str().expect("a file")).file_name().expect("a name");
+        (file.to_string_lossy().into_owned(), event.clone())
+    });
+    named.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_of_a_killed_bridge_become_whole_and_lose_nothing() {
+    let _turn = one_at_a_time().await;
+    let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
+    let room = format!("{}/ws?room=demo", base.replace("http", "mesh+ws"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let names = ["call.mkv", "call.mp4", "call.webm", "copy.mkv?video=copy&audio=copy", "sound.mkv?video=none"];
+    let outputs = names.map(|name| directory.path().join(name).to_string_lossy().into_owned());
+    let mut args = vec!["bridge", &room, "--size", "320x180", "--fps", "15"];
+    args.extend(outputs.iter().flat_map(|output| ["-o", output]));
+    let mut bridge = Roomcast::start(args);
+    bridge.wait_event("joined", SOON).await;
+    let _person = Roomcast::start(["publish", &room, "--size", "320x180", "--fps", "15"]);
+    for _ in names {
+        bridge.wait_event("output_ready", SOON).await;
+    }
+    // What flows for this long is what is looked for below.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    bridge.kill().await;
+
+    let files = names.map(|name| directory.path().join(name.split('?').next().expect("a name")));
+    let mut before = Vec::new();
+    for file in &files {
+        let reading = read_with_ffmpeg(&[file.to_str().expect("UTF-8")], Duration::from_secs(100)).await;
+        assert!(reading.seconds > 4.0, "{}: {reading:?}", file.display());
+        before.push(reading);
+    }
+    assert_eq!(
+        said_length(&files[0]).await,
+        None,
+        "a killed Matroska says no length: otherwise nothing is repaired here"
+    );
+
+    let events = repair(directory.path()).await;
+    assert_eq!(events.len(), names.len(), "{events:#?}");
+    for (name, event) in &events {
+        assert_eq!(event["event"], "repaired", "{name}: {event}");
+    }
+    for (file, before) in files.iter().zip(&before) {
+        let shown = file.display();
+        let path = file.to_str().expect("UTF-8");
+        let after = read_with_ffmpeg(&[path], Duration::from_secs(100)).await;
+        assert_eq!(after.errors, [""; 0], "{shown}");
+        // A fragment that was cut off in its middle may hold some pictures more, at most a second of them.
+        assert!(after.frames + 15 >= before.frames, "{shown}: {} of {} pictures", after.frames, before.frames);
+        let length = said_length(file).await.unwrap_or_else(|| panic!("{shown} says no length"));
+        assert!((before.seconds - 1.0..before.seconds + 1.0).contains(&length), "{shown}: {length} s of {before:?}");
+        let late = read_with_ffmpeg(&["-ss", "3", path], Duration::from_secs(100)).await;
+        assert!(late.seconds < length - 1.5, "{shown}: a player can jump into it: {late:?} of {length} s");
+    }
+    let left: Vec<_> = std::fs::read_dir(directory.path()).expect("a directory").collect();
+    assert_eq!(left.len(), names.len(), "no copies stay: {left:?}");
+
+    for (name, event) in repair(directory.path()).await {
+        assert_eq!(event["event"], "complete", "{name}: {event}");
+    }
+}
