@@ -234,13 +234,14 @@ impl Output {
 
     /// Runs until the bridge ends (`Ok`) or the output fails.
     async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
-        let sources = self.streams.sources(self.spec.tracks)?;
+        let spec = &self.spec;
+        let sources = self.streams.sources(spec.tracks)?;
         let forms = tokio::select! {
             forms = sources.forms() => forms,
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(&self.spec, &self.session, attempt)?;
+        let tail = tail::tail(spec, &self.session, attempt)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
@@ -260,11 +261,7 @@ impl Output {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     drop(proof);
-                    if tail.has_end() {
-                        attached.finish().await.map_err(|error| tail.explain(error))?;
-                    } else {
-                        attached.abandon().await;
-                    }
+                    attached.end(tail.has_end()).await.map_err(|error| tail.explain(error))?;
                     return tail.finish().await;
                 }
                 Some(proven) = async { match &mut proof { Some(proof) => Some(proof.await), None => None } } => {
@@ -272,21 +269,19 @@ impl Output {
                     match proven {
                         Ok(play) => {
                             *was_ready = true;
-                            self.tell(OutputEvent::Ready { output: self.spec.to_string(), play }).await;
+                            self.tell(OutputEvent::Ready { output: spec.to_string(), play }).await;
                         }
                         Err(error) => break error,
                     }
                 }
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
-                    Some(BusEvent::Warning(fault)) => {
-                        tracing::warn!(output = %self.spec, fault = self.spec.scrub(fault));
-                    }
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %spec, fault = spec.scrub(fault)),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
                 _ = count.tick() => {
                     let (pushed, dropped) = attached.counters();
-                    self.tell(OutputEvent::Counted { output: self.spec.to_string(), pushed, dropped }).await;
+                    self.tell(OutputEvent::Counted { output: spec.to_string(), pushed, dropped }).await;
                     if stall.after(attached.flows()) {
                         break OutputError::Stalled(stall::LIMIT);
                     }
