@@ -67,6 +67,12 @@ pub enum Job {
     Ts,
     /// Push to a WHIP endpoint.
     Whip,
+    /// Send MPEG-TS over UDP.
+    TsUdp,
+    /// Send MPEG-TS over SRT.
+    Srt,
+    /// Send to RTMP servers.
+    Rtmp,
     /// Be a test participant.
     Pattern,
     /// Check results as a player would.
@@ -75,7 +81,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -92,13 +98,24 @@ impl Job {
         Self::Webm,
         Self::Ts,
         Self::Whip,
+        Self::TsUdp,
+        Self::Srt,
+        Self::Rtmp,
         Self::Pattern,
         Self::Probe,
     ];
 
     /// Whether a bridge of a browser call can do without it: then a missing element costs one codec or one output.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Whip | Self::Pattern)
+        matches!(
+            self,
+            Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1)
+                | Self::Webm
+                | Self::Srt
+                | Self::Rtmp
+                | Self::Whip
+                | Self::Pattern
+        )
     }
 
     /// What it takes: of each group at least one, the preferred one first.
@@ -147,6 +164,9 @@ impl Job {
                 &[("opusparse", BAD)],
                 &[("rtpopuspay", GOOD)],
             ],
+            Self::TsUdp => &[&[("mpegtsmux", BAD)], &[("udpsink", GOOD)]],
+            Self::Srt => &[&[("mpegtsmux", BAD)], &[("srtsink", BAD)], &[("srtsrc", BAD)]],
+            Self::Rtmp => &[&[("flvmux", GOOD)], &[("rtmp2sink", BAD)]],
             Self::Pattern => &[
                 &[("videotestsrc", BASE)],
                 &[("audiotestsrc", BASE)],
@@ -185,6 +205,9 @@ impl fmt::Display for Job {
             Self::Webm => f.write_str("record WebM"),
             Self::Ts => f.write_str("output MPEG-TS"),
             Self::Whip => f.write_str("push to WHIP"),
+            Self::TsUdp => f.write_str("output MPEG-TS over UDP"),
+            Self::Srt => f.write_str("output SRT"),
+            Self::Rtmp => f.write_str("output RTMP"),
             Self::Pattern => f.write_str("publish a test pattern"),
             Self::Probe => f.write_str("probe results"),
         }

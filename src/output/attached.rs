@@ -11,6 +11,7 @@ use gst::prelude::*;
 use tokio::sync::Notify;
 
 use super::OutputError;
+use super::stall::Flow;
 use super::streams::{Forms, Sources};
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
@@ -124,8 +125,23 @@ impl Attached {
         (self.feeds.iter().map(Feed::pushed).sum(), self.feeds.iter().map(Feed::dropped).sum())
     }
 
-    /// Lets the output write its end, then stops it. Fails when the end could not be written.
-    pub(crate) async fn finish(mut self) -> Result<(), OutputError> {
+    /// What each stream was offered, and up to where it was taken.
+    pub(crate) fn flows(&self) -> Vec<Flow> {
+        let taken = self.progress.reached.iter().map(|reached| reached.load(Ordering::Relaxed));
+        self.feeds.iter().zip(taken).map(|(feed, taken)| Flow { fed: feed.pushed(), taken }).collect()
+    }
+
+    /// Stops, with the end of the stream written if somebody needs it. Fails when it could not be.
+    pub(crate) async fn end(self, written: bool) -> Result<(), OutputError> {
+        if written {
+            return self.finish().await;
+        }
+        self.abandon().await;
+        Ok(())
+    }
+
+    /// Lets the output write its end, then stops it.
+    async fn finish(mut self) -> Result<(), OutputError> {
         // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
         if tokio::time::timeout(DRAIN, self.progress.end(self.clock.running_time())).await.is_err() {
             tracing::debug!("the encoders are more than {DRAIN:?} behind, or nobody sends what is copied");

@@ -3,24 +3,34 @@
 //! The bridge compares them before it joins: two outputs that write to one file would lose both recordings.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
-use super::spec::{Destination, OutputSpec, parent};
+use super::spec::{Destination, OutputSpec, SrtDestination, SrtEnd, parent};
 
 impl OutputSpec {
     /// The paths and ports that no second output may use.
     pub fn claims(&self) -> Vec<String> {
         match &self.destination {
             Destination::Rtp(rtp) => (0..4)
-                .map(|offset| format!("port {} of {}", rtp.port + offset, rtp.address))
+                .map(|offset| port_claim(SocketAddr::new(rtp.address, rtp.port + offset)))
                 .chain(rtp.sdp.as_deref().map(path_claim))
                 .collect(),
             Destination::Hls(hls) => vec![path_claim(&hls.directory)],
             Destination::File(file) => vec![path_claim(&file.path)],
             Destination::TsSocket(path) => vec![path_claim(path)],
             Destination::Whip(whip) => vec![whip.endpoint.to_string()],
+            Destination::TsUdp(ts) => vec![port_claim(ts.address)],
+            Destination::Srt(SrtDestination { end: SrtEnd::Listener(address), .. }) => vec![port_claim(*address)],
+            // Two callers may bring two streams to one receiver, and the stream id tells them apart.
+            Destination::Srt(_) => vec![self.to_string()],
+            Destination::Rtmp(rtmp) => vec![rtmp.to_string()],
         }
     }
+}
+
+fn port_claim(address: SocketAddr) -> String {
+    format!("port {} of {}", address.port(), address.ip())
 }
 
 /// Where a path leads: absolute, without `.` and `..`, and with the links of those directories that exist resolved.

@@ -43,6 +43,17 @@ pub enum OutputError {
     /// What goes out by WebRTC does not arrive.
     #[error(transparent)]
     Uplink(#[from] UplinkError),
+    /// Somebody elsewhere, to whom the output sends, cannot be reached or refuses it.
+    #[error("{place}: {reason}")]
+    Remote {
+        /// Whom it is sent to, without secrets.
+        place: String,
+        /// What they said, or did not say.
+        reason: String,
+    },
+    /// It was fed and took nothing.
+    #[error("nothing was taken for {0:?}: whoever reads it, or the disk, has stopped")]
+    Stalled(Duration),
     /// A stream that this output needs is not made.
     #[error("this output needs {0:?}, which is not encoded")]
     NoStream(Stream),

@@ -1,5 +1,6 @@
 //! The exact commands with which each player plays an output, as they were seen to work.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
@@ -44,6 +45,23 @@ impl Play {
         }
     }
 
+    /// MPEG-TS in datagrams, to be opened on the host that they are sent to.
+    pub(crate) fn datagrams(address: SocketAddr) -> Self {
+        let port = address.port();
+        let (group, any) = match address {
+            _ if address.ip().is_multicast() => (format!("udp://@{address}"), format!("udp://{address}")),
+            SocketAddr::V4(_) => (format!("udp://@:{port}"), format!("udp://0.0.0.0:{port}")),
+            SocketAddr::V6(_) => (format!("udp://@[::]:{port}"), format!("udp://[::]:{port}")),
+        };
+        Self { ffplay: format!("ffplay {any}"), gst: format!("gst-play-1.0 {any}"), ..Self::url(&group) }
+    }
+
+    /// An SRT listener. Its passphrase is not for everybody who sees this. VLC as Debian ships it needs the package
+    /// vlc-plugin-access-extra.
+    pub(crate) fn srt(url: &str, is_secret: bool) -> Self {
+        Self::url(&if is_secret { format!("{url}?passphrase=PASSPHRASE") } else { url.to_owned() })
+    }
+
     /// Something that any player opens by its URL.
     pub fn url(url: &str) -> Self {
         let shown = quote(Path::new(url));
@@ -81,6 +99,17 @@ mod tests {
             r#"vlc --demux avformat --avformat-options '{protocol_whitelist="file,udp,rtp"}' /tmp/call.sdp"#
         );
         assert_eq!(play.gst, "gst-play-1.0 sdp:///tmp/call.sdp");
+    }
+
+    #[test]
+    fn datagrams_are_opened_by_their_port_and_groups_by_their_address() {
+        let host = Play::datagrams("192.0.2.7:5000".parse().unwrap());
+        assert_eq!((host.vlc.as_str(), host.ffplay.as_str()), ("vlc udp://@:5000", "ffplay udp://0.0.0.0:5000"));
+        let group = Play::datagrams("239.1.2.3:5000".parse().unwrap());
+        assert_eq!(
+            (group.vlc.as_str(), group.gst.as_str()),
+            ("vlc udp://@239.1.2.3:5000", "gst-play-1.0 udp://239.1.2.3:5000")
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::events::{OutputEvent, OutputSummary};
 use super::spec::{OutputSpec, Tracks};
+use super::stall::{self, Stall};
 use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
@@ -26,9 +27,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// An output that ran this long starts again with the shortest pause when it fails.
 const STEADY: Duration = Duration::from_secs(60);
-
-/// How often an output's counters are told.
-const COUNT: Duration = Duration::from_secs(1);
 
 /// The outputs of a bridge: each is attached, runs, and is detached or ends with the bridge.
 #[derive(Debug)]
@@ -180,11 +178,13 @@ impl Output {
                 pause = pauses();
             }
             summary.failures += 1;
-            summary.error = Some(error.to_string());
             let at_least = error.retry_after().unwrap_or_default();
+            // GStreamer's words may have the whole address in them.
+            let error = self.spec.scrub(error);
+            summary.error = Some(error.clone());
             let retry_in = if self.stop.is_cancelled() { None } else { pause.next().map(|pause| pause.max(at_least)) };
             tracing::warn!(output = %self.spec, %error, ?retry_in, "the output failed");
-            self.tell(OutputEvent::Failed { output: self.spec.to_string(), error: error.to_string(), retry_in }).await;
+            self.tell(OutputEvent::Failed { output: self.spec.to_string(), error, retry_in }).await;
             let Some(retry_in) = retry_in else { return summary };
             tokio::select! {
                 () = tokio::time::sleep(retry_in) => {}
@@ -211,18 +211,19 @@ impl Output {
 
     /// Runs until the bridge ends (`Ok`) or the output fails.
     async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
-        let sources = self.streams.sources(self.spec.tracks)?;
+        let spec = &self.spec;
+        let sources = self.streams.sources(spec.tracks)?;
         let forms = tokio::select! {
             forms = sources.forms() => forms,
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(&self.spec, &self.session, attempt)?;
+        let tail = tail::tail(spec, &self.session, attempt)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
             attached.abandon().await;
-            return Err(error);
+            return Err(tail.explain(error));
         }
         let pipeline = attached.pipeline().clone();
         let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
@@ -231,16 +232,13 @@ impl Output {
             sources.first_buffer().await;
             tail.verify(&pipeline, wanted).await
         }));
-        let mut count = tokio::time::interval(COUNT);
+        let mut stall = Stall::default();
+        let mut count = tokio::time::interval(stall::TICK);
         let failure = loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     drop(proof);
-                    if tail.has_end() {
-                        attached.finish().await?;
-                    } else {
-                        attached.abandon().await;
-                    }
+                    attached.end(tail.has_end()).await.map_err(|error| tail.explain(error))?;
                     return tail.finish().await;
                 }
                 Some(proven) = async { match &mut proof { Some(proof) => Some(proof.await), None => None } } => {
@@ -248,7 +246,7 @@ impl Output {
                     match proven {
                         Ok(play) => {
                             *was_ready = true;
-                            self.tell(OutputEvent::Ready { output: self.spec.to_string(), play }).await;
+                            self.tell(OutputEvent::Ready { output: spec.to_string(), play }).await;
                         }
                         Err(error) => break error,
                     }
@@ -256,18 +254,21 @@ impl Output {
                 error = tail.failed() => break error,
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
-                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %spec, fault = spec.scrub(fault)),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
                 _ = count.tick() => {
                     let (pushed, dropped) = attached.counters();
-                    self.tell(OutputEvent::Counted { output: self.spec.to_string(), pushed, dropped }).await;
+                    self.tell(OutputEvent::Counted { output: spec.to_string(), pushed, dropped }).await;
+                    if stall.after(attached.flows()) {
+                        break OutputError::Stalled(stall::LIMIT);
+                    }
                 }
             }
         };
         drop(proof);
         attached.abandon().await;
-        Err(failure)
+        Err(tail.explain(failure))
     }
 
     async fn tell(&self, event: OutputEvent) {

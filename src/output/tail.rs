@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gst::prelude::*;
 use gstreamer as gst;
+use gstreamer_video as gst_video;
 
 use super::OutputError;
 use super::attached::Attached;
@@ -12,8 +14,11 @@ use super::file::FileTail;
 use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
+use super::rtmp::RtmpTail;
 use super::rtp::RtpTail;
 use super::spec::{Container, Destination, OutputSpec, Stream, Tracks};
+use super::srt::SrtTail;
+use super::ts_udp::TsUdpTail;
 use super::uplink::{Uplink, UplinkError};
 use super::whip::WhipTail;
 use crate::media::elements::Job;
@@ -50,6 +55,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
         std::future::pending().await
     }
 
+    /// Says what an error of this output's elements means; the default lets them speak for themselves.
+    fn explain(&self, error: OutputError) -> OutputError {
+        error
+    }
+
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
         true
@@ -61,6 +71,14 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     }
 }
 
+/// Asks the encoder for a keyframe: a proof would otherwise wait for the next one, two seconds by default. The template's
+/// parser of pictures is called `parser`.
+pub(super) fn ask_for_keyframe(pipeline: &gst::Pipeline) {
+    if let Some(pad) = pipeline.by_name("parser").and_then(|parser| parser.static_pad("sink")) {
+        pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+    }
+}
+
 /// The tail for a destination; `attempt` counts from 0.
 pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
@@ -69,6 +87,9 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
         Destination::Whip(whip) => Box::new(WhipTail::new(whip.endpoint.clone(), Arc::clone(&session.uplink))),
+        Destination::TsUdp(ts) => Box::new(TsUdpTail::new(ts.clone())),
+        Destination::Srt(srt) => Box::new(SrtTail::new(srt.clone())),
+        Destination::Rtmp(rtmp) => Box::new(RtmpTail::new(rtmp.clone())),
     })
 }
 
@@ -90,6 +111,9 @@ impl OutputSpec {
             Destination::Hls(_) => Job::Hls,
             Destination::TsSocket(_) => Job::Ts,
             Destination::Whip(_) => Job::Whip,
+            Destination::TsUdp(_) => Job::TsUdp,
+            Destination::Srt(_) => Job::Srt,
+            Destination::Rtmp(_) => Job::Rtmp,
             Destination::File(file) => match file.container {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,

@@ -10,10 +10,12 @@ mod browser;
 mod caller;
 mod capture;
 mod gstreamer;
+mod hop;
 mod impaired;
 mod media_players;
 mod mesh_member;
 mod netns;
+mod nginx;
 mod originals;
 mod players;
 mod ports;
@@ -26,16 +28,19 @@ pub(crate) use browser::{Browser, BrowserOptions};
 pub(crate) use caller::Caller;
 pub(crate) use capture::{FlashAndBeep, flash_and_beep_js};
 pub(crate) use gstreamer::{GstreamerSink, SimpleServer, WebrtcbinPeer};
+pub(crate) use hop::Hop;
 pub(crate) use impaired::BadWire;
 pub(crate) use media_players::{Shown, play_with_playbin, play_with_vlc, serve_rtsp_with_vlc};
 pub(crate) use mesh_member::MeshMember;
 pub(crate) use netns::Namespace;
+pub(crate) use nginx::{Nginx, NginxPorts};
 pub(crate) use originals::{AiortcPublisher, OriginalGstrsServer, RmcServer, assert_shows_flash_and_beep, library};
 pub(crate) use players::{
-    Reading, count_error_lines, picture_at, read_with_ffmpeg, receive_with_ffmpeg, stream_summary,
+    Reading, count_error_lines, picture_at, read_late_with_ffmpeg, read_with_ffmpeg, receive_late_with_ffmpeg,
+    receive_with_ffmpeg, stream_summary,
 };
-pub(crate) use ports::{even_rtp_ports, free_tcp_port};
-pub(crate) use process::Running;
+pub(crate) use ports::{even_rtp_ports, free_tcp_port, free_udp_port};
+pub(crate) use process::{Running, piped};
 pub(crate) use roomcast::{Roomcast, probe};
 pub(crate) use scene::{Scene, Wall, assert_decodes, assert_flawless, assert_whole, time_of};
 

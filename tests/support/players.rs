@@ -42,9 +42,34 @@ pub(crate) async fn read_with_ffmpeg(input: &[&str], length: Duration) -> Readin
 /// Decodes like [`read_with_ffmpeg`], and once more when the kernel threw datagrams away meanwhile because a receiver was
 /// too slow to take them (`RcvbufErrors`): then this machine was busy, and what ffmpeg says is no fault of the stream.
 pub(crate) async fn receive_with_ffmpeg(input: &[&str], length: Duration) -> Reading {
+    receive(input, length, read_with_ffmpeg).await
+}
+
+/// Receives MPEG-TS like [`receive_with_ffmpeg`], and like [`read_late_with_ffmpeg`].
+pub(crate) async fn receive_late_with_ffmpeg(input: &[&str], length: Duration) -> Reading {
+    receive(input, length, read_late_with_ffmpeg).await
+}
+
+/// Decodes like [`read_with_ffmpeg`] what carries its parameter sets with its keyframes. A decoder that comes between two of
+/// them says so for each picture until the next; that is left out.
+pub(crate) async fn read_late_with_ffmpeg(input: &[&str], length: Duration) -> Reading {
+    // The last one when ffmpeg has read the next parameter sets ahead.
+    const BETWEEN_KEYFRAMES: [&str; 5] = [
+        "non-existing PPS",
+        "decode_slice_header error",
+        "no frame!",
+        "Last message repeated",
+        "Missing reference picture, default is 0",
+    ];
+    let mut reading = read_with_ffmpeg(input, length).await;
+    reading.errors.retain(|line| !BETWEEN_KEYFRAMES.iter().any(|said| line.contains(said)));
+    reading
+}
+
+async fn receive(input: &[&str], length: Duration, read: impl AsyncFn(&[&str], Duration) -> Reading) -> Reading {
     let mut lost = datagrams_lost_by_receivers();
     for _ in 0..3 {
-        let reading = read_with_ffmpeg(input, length).await;
+        let reading = read(input, length).await;
         let before = std::mem::replace(&mut lost, datagrams_lost_by_receivers());
         if reading.errors.is_empty() || before == lost {
             return reading;

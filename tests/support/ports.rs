@@ -22,3 +22,9 @@ pub(crate) fn even_rtp_ports(count: u16) -> u16 {
     }
     panic!("no {count} free UDP ports in a row on loopback");
 }
+
+/// A UDP port that nobody listens on now.
+pub(crate) fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free UDP ports");
+    socket.local_addr().expect("a bound socket has an address").port()
+}

@@ -15,7 +15,7 @@ use super::super::uplink::{self, WhipUplink};
 use super::{REPORTS, Room};
 use crate::media::elements;
 use crate::output::spec::Tracks;
-use crate::output::{OutputSpec, Outputs, Session, Stream, Streams};
+use crate::output::{self, OutputSpec, Outputs, Session, Stream, Streams};
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Room {
             Control::Detach(output) => {
                 let found = self.outputs.as_ref().is_some_and(|(outputs, _)| outputs.detach(&output));
                 if !found {
+                    let output = output::spec::shown(&output);
                     let error = "there is no such output: give it as it was asked for".to_owned();
                     self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
                 }

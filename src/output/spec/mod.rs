@@ -3,19 +3,29 @@
 mod file;
 mod hls;
 mod redaction;
+mod rtmp;
 mod rtp;
+mod secret;
 mod settings;
+mod srt;
 mod tracks;
+mod ts_udp;
 mod whip;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use redaction::Secrets;
+
 pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
+pub use rtmp::RtmpDestination;
 pub use rtp::RtpDestination;
+pub use secret::Secret;
+pub use srt::{SrtDestination, SrtEnd};
 pub use tracks::{Stream, Tracks};
+pub use ts_udp::TsUdpDestination;
 pub use whip::WhipDestination;
 
 /// One output as asked for.
@@ -23,6 +33,7 @@ pub use whip::WhipDestination;
 pub struct OutputSpec {
     text: String,
     shown: String,
+    secrets: Secrets,
     /// Where it goes.
     pub destination: Destination,
     /// What it takes.
@@ -42,6 +53,12 @@ pub enum Destination {
     TsSocket(PathBuf),
     /// A WHIP endpoint.
     Whip(WhipDestination),
+    /// MPEG-TS over UDP.
+    TsUdp(TsUdpDestination),
+    /// MPEG-TS over SRT.
+    Srt(SrtDestination),
+    /// FLV to an RTMP server.
+    Rtmp(RtmpDestination),
 }
 
 /// What the parser of one kind of output gives.
@@ -55,18 +72,24 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, whip+https://HOST/PATH?token=TOKEN, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, rtmp://HOST/APP/KEY, \
+                       whip+https://HOST/PATH?token=TOKEN, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let shown = redaction::redact(text);
+        let (shown, secrets) = redaction::redact(text);
         match parse(text) {
-            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, destination, tracks }),
-            Err(reason) => Err(SpecError { output: shown, reason }),
+            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, secrets, destination, tracks }),
+            Err(reason) => Err(SpecError { output: shown, reason: secrets.scrub(reason) }),
         }
     }
+}
+
+/// An output's text without its secrets, whether there is such an output or not.
+pub fn shown(text: &str) -> String {
+    redaction::redact(text).0
 }
 
 /// As it was asked for, without its secrets: its name in events.
@@ -95,11 +118,18 @@ impl OutputSpec {
             Destination::File(file) => Some(parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
             Destination::Whip(_) => None,
+            Destination::TsUdp(ts) => return ts.check().map_err(|reason| self.refuse(reason)),
+            Destination::Srt(_) | Destination::Rtmp(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
+    }
+
+    /// What somebody else said about it, without the secrets.
+    pub(crate) fn scrub(&self, text: impl ToString) -> String {
+        self.secrets.scrub(text.to_string())
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.
@@ -132,6 +162,10 @@ fn parse(text: &str) -> Parsed {
             Ok((Destination::TsSocket(path.into()), Tracks::both(Stream::H264, Stream::Aac)))
         }
         Some(("whip+http" | "whip+https", _)) => whip::parse(text),
+        Some(("ts+udp", _)) => ts_udp::parse(text),
+        Some(("srt", _)) => srt::parse(text),
+        Some(("rtmp", rest)) if rest.starts_with("//") => rtmp::parse(text, false),
+        Some(("rtmps", rest)) if rest.starts_with("//") => rtmp::parse(text, true),
         Some(("file", rest)) => file::parse(rest.strip_prefix("//").unwrap_or(rest)),
         Some((scheme, rest)) if rest.starts_with("//") => Err(format!("unknown scheme `{scheme}`: use {SCHEMES}")),
         _ => file::parse(text),
