@@ -51,9 +51,9 @@ impl RtmpTail {
             "the server refused the stream: the stream key is wrong, not permitted, or in use".into()
         } else if said.contains("'connect'") {
             format!("the server does not accept the application `{}`", self.destination.application)
-        } else if said.contains("closed remotely") && self.accepted.load(Ordering::Relaxed) {
-            "the server closed the connection".into()
-        } else if said.contains("closed remotely") {
+        } else if said.starts_with("Connection error") && self.accepted.load(Ordering::Relaxed) {
+            format!("the connection was lost: {said}")
+        } else if said.starts_with("Connection error") {
             "the server closed the connection at once: the stream key is wrong, not permitted, or in use".into()
         } else if said.contains("Short read") || said.contains("TLS handshake") {
             let protocol = if self.destination.tls { "RTMP over TLS" } else { "RTMP" };
@@ -142,7 +142,8 @@ mod tests {
         for (said, expected) in [
             ("Failed to connect: 'publish' cmd failed: connection closed remotely", "the stream key is wrong"),
             ("Failed to connect: 'connect' cmd failed: connection closed remotely", "the application `app`"),
-            ("Connection error: connection closed remotely", "the stream key is wrong"),
+            ("Connection error: connection closed remotely", "at once: the stream key is wrong"),
+            ("Connection error: Error receiving data: Connection reset by peer", "at once: the stream key is wrong"),
             ("Failed to connect: Short read (want 3073 have 103)", "does not speak RTMP: "),
             ("Failed to connect: Unacceptable TLS certificate", "insecure=1"),
             ("Connection refused: Could not connect to ::1: Connection refused", "Connection refused"),
