@@ -59,7 +59,7 @@ fn disks(config: &BridgeConfig) -> BTreeSet<PathBuf> {
     let directories = config.outputs.iter().filter_map(|spec| match &spec.destination {
         Destination::Hls(hls) => Some(hls.directory.clone()),
         Destination::File(file) => Some(file.path.parent().map(Path::to_path_buf).unwrap_or_default()),
-        Destination::Rtp(_) | Destination::TsSocket(_) => None,
+        Destination::Rtp(_) | Destination::TsSocket(_) | Destination::RtspServe(_) | Destination::RtspPush(_) => None,
     });
     directories.map(|path| if path.as_os_str().is_empty() { ".".into() } else { path }).collect()
 }

@@ -65,6 +65,10 @@ pub enum Job {
     Webm,
     /// Send MPEG-TS.
     Ts,
+    /// Serve players over RTSP.
+    RtspServe,
+    /// Publish to an RTSP server.
+    RtspPush,
     /// Be a test participant.
     Pattern,
     /// Check results as a player would.
@@ -73,7 +77,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -89,13 +93,15 @@ impl Job {
         Self::Mp4,
         Self::Webm,
         Self::Ts,
+        Self::RtspServe,
+        Self::RtspPush,
         Self::Pattern,
         Self::Probe,
     ];
 
     /// Whether a bridge of a browser call can do without it: then a missing element costs one codec or one output.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::Pattern)
+        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::RtspPush | Self::Pattern)
     }
 
     /// What it takes: of each group at least one, the preferred one first.
@@ -136,6 +142,14 @@ impl Job {
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
             Self::Webm => &[&[("webmmux", GOOD)], &[("vp8enc", GOOD)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
             Self::Ts => &[&[("mpegtsmux", BAD)]],
+            Self::RtspServe => &[
+                &[("rtph264pay", GOOD)],
+                &[("rtpmp4gpay", GOOD)],
+                &[("rtpbin", GOOD)],
+                &[("multiudpsink", GOOD)],
+                &[("appsink", BASE)],
+            ],
+            Self::RtspPush => &[&[("rtspclientsink", RTSP)], &[("rtph264pay", GOOD)], &[("rtpmp4gpay", GOOD)]],
             Self::Pattern => &[
                 &[("videotestsrc", BASE)],
                 &[("audiotestsrc", BASE)],
@@ -173,6 +187,8 @@ impl fmt::Display for Job {
             Self::Mp4 => f.write_str("record MP4"),
             Self::Webm => f.write_str("record WebM"),
             Self::Ts => f.write_str("output MPEG-TS"),
+            Self::RtspServe => f.write_str("serve RTSP"),
+            Self::RtspPush => f.write_str("publish by RTSP"),
             Self::Pattern => f.write_str("publish a test pattern"),
             Self::Probe => f.write_str("probe results"),
         }
@@ -190,6 +206,7 @@ const GOOD: Package = Some("gstreamer1.0-plugins-good");
 const BAD: Package = Some("gstreamer1.0-plugins-bad");
 const UGLY: Package = Some("gstreamer1.0-plugins-ugly");
 const LIBAV: Package = Some("gstreamer1.0-libav");
+const RTSP: Package = Some("gstreamer1.0-rtsp");
 /// Text on pictures.
 const PANGO: Package = Some("gstreamer1.0-x");
 const LINKED: Package = None;

@@ -41,9 +41,15 @@ const ALLOWED: &[&str] = &[
     "opusparse",
     "qtdemux",
     "queue",
+    "rtpav1pay",
     "rtpbin",
     "rtph264pay",
     "rtpmp4gpay",
+    "rtpopuspay",
+    "rtppcmupay",
+    "rtpvp8pay",
+    "rtpvp9pay",
+    "rtspclientsink",
     "udpsink",
     "v4l2h264enc",
     "vah264enc",
@@ -92,23 +98,36 @@ pub struct Ends {
     pub audio: Option<Parser>,
 }
 
-/// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream.
+/// What stands for `{parse}` and `{pay}` in a template: the one finds out what a muxer wants to know about a stream, the other
+/// makes RTP packets of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parser(&'static str);
+pub struct Parser {
+    parse: &'static str,
+    pay: &'static str,
+}
 
 impl Parser {
     /// The parser for a stream of this form; `None` when it is a form that no output carries.
     pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
-        Some(Self(match caps.structure(0)?.name().as_str() {
-            "video/x-h264" => "h264parse",
-            "video/x-vp9" => "vp9parse",
-            "video/x-av1" => "av1parse",
-            "audio/mpeg" => "aacparse",
-            "audio/x-opus" => "opusparse",
-            // Their frames say everything themselves.
-            "video/x-vp8" | "audio/x-mulaw" => "identity silent=true",
+        // Frames of VP8 and of telephone sound say everything themselves.
+        let plain = "identity silent=true";
+        let (parse, pay) = match caps.structure(0)?.name().as_str() {
+            "video/x-h264" => ("h264parse", "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency"),
+            "video/x-vp8" => (plain, "rtpvp8pay pt=96 mtu=1200"),
+            "video/x-vp9" => ("vp9parse", "rtpvp9pay pt=96 mtu=1200"),
+            "video/x-av1" => ("av1parse", "rtpav1pay pt=96 mtu=1200"),
+            "audio/mpeg" => ("aacparse", "rtpmp4gpay pt=97 mtu=1200"),
+            "audio/x-opus" => ("opusparse", "rtpopuspay pt=97 mtu=1200"),
+            "audio/x-mulaw" => (plain, "rtppcmupay mtu=1200"),
             _ => return None,
-        }))
+        };
+        Some(Self { parse, pay })
+    }
+
+    /// The element that makes RTP packets of it.
+    pub fn payloader(self) -> Result<gst::Element, MediaError> {
+        gst::parse::launch(self.pay)
+            .map_err(|error| MediaError::Element { element: self.pay.to_owned(), reason: error.to_string() })
     }
 }
 
@@ -119,12 +138,10 @@ pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
 
 /// Builds a template that has ends for pictures and sound.
 pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipeline, MediaError> {
-    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
-    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
-    check(template, &text)?;
+    let text = text(template, ends)?;
     let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
     let mut context = gst::ParseContext::new();
-    let element = gst::parse::launch_full(&strip_comments(&text), Some(&mut context), gst::ParseFlags::FATAL_ERRORS)
+    let element = gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS)
         .map_err(|error| match context.missing_elements().first() {
             Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
             None => parse_error(error.to_string()).into(),
@@ -135,6 +152,14 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
     Ok(pipeline)
 }
 
+/// The text of a template in one line, checked, for whoever builds pipelines from it again and again.
+pub fn text(template: &str, ends: Ends) -> Result<String, TemplateError> {
+    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
+    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
+    check(template, &text)?;
+    Ok(strip_comments(&text))
+}
+
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
 fn with_ends(text: &str, ends: Ends) -> String {
     let line = |line: &str| {
@@ -143,7 +168,7 @@ fn with_ends(text: &str, ends: Ends) -> String {
             (_, Some(rest)) => (ends.audio, rest),
             _ => return line.to_owned(),
         };
-        end.map(|Parser(parser)| rest.replace("{parse}", parser)).unwrap_or_default()
+        end.map(|Parser { parse, pay }| rest.replace("{parse}", parse).replace("{pay}", pay)).unwrap_or_default()
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -175,7 +200,10 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const BOTH: Ends = Ends { video: Some(Parser("h264parse")), audio: Some(Parser("opusparse")) };
+    const BOTH: Ends = Ends {
+        video: Some(Parser { parse: "h264parse", pay: "rtph264pay pt=96" }),
+        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay pt=97" }),
+    };
 
     #[test]
     fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {

@@ -18,6 +18,8 @@ impl OutputSpec {
             Destination::Hls(hls) => vec![path_claim(&hls.directory)],
             Destination::File(file) => vec![path_claim(&file.path)],
             Destination::TsSocket(path) => vec![path_claim(path)],
+            Destination::RtspServe(rtsp) => vec![format!("TCP port {}", rtsp.address.port())],
+            Destination::RtspPush(rtsp) => vec![rtsp.location.clone()],
         }
     }
 }

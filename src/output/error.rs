@@ -25,6 +25,14 @@ pub enum OutputError {
     /// The pipeline failed while it ran.
     #[error("{0}")]
     Pipeline(ElementFault),
+    /// The place to which it goes does not take it.
+    #[error("{place}: {reason}")]
+    Refused {
+        /// The place, without its secrets.
+        place: String,
+        /// Why, and what would help.
+        reason: String,
+    },
     /// The pipeline ended by itself.
     #[error("the output's pipeline ended by itself")]
     Ended,

@@ -1,4 +1,4 @@
-//! What leaves a bridge: RTP with an SDP file, HLS, recordings, MPEG-TS for many viewers.
+//! What leaves a bridge: RTP with an SDP file, RTSP, HLS, recordings, MPEG-TS for many viewers.
 //!
 //! An output is a pipeline of its own on the bridge's clock, fed by the encoder's producers. It starts, fails, is tried
 //! again and stops alone. It is called ready only after roomcast has decoded its result as a player would.
@@ -12,6 +12,9 @@ mod live_ts;
 pub mod players;
 mod rtp;
 mod rtp_ports;
+mod rtsp_push;
+mod rtsp_serve;
+mod rtsp_server;
 mod sdp;
 pub mod spec;
 mod streams;

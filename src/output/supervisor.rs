@@ -249,7 +249,7 @@ impl Output {
                     }
                 }
                 event = attached.next_event() => match event {
-                    Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
+                    Some(BusEvent::Error(fault)) => break tail.explain(fault),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },

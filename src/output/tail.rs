@@ -12,7 +12,10 @@ use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
+use super::rtsp_push::RtspPushTail;
+use super::rtsp_serve::RtspServeTail;
 use super::spec::{Container, Destination, OutputSpec, Stream};
+use crate::media::bus::ElementFault;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
 
@@ -39,6 +42,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// Waits until roomcast itself could play the result as a player would.
     async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;
 
+    /// What a failure of its elements means to whoever asked for the output.
+    fn explain(&self, fault: ElementFault) -> OutputError {
+        OutputError::Pipeline(fault)
+    }
+
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
         true
@@ -57,6 +65,8 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
+        Destination::RtspServe(rtsp) => Box::new(RtspServeTail::new(rtsp.clone())),
+        Destination::RtspPush(rtsp) => Box::new(RtspPushTail::new(rtsp.clone())),
     })
 }
 
@@ -67,6 +77,8 @@ impl OutputSpec {
             Destination::Rtp(_) => Job::Rtp,
             Destination::Hls(_) => Job::Hls,
             Destination::TsSocket(_) => Job::Ts,
+            Destination::RtspServe(_) => Job::RtspServe,
+            Destination::RtspPush(_) => Job::RtspPush,
             Destination::File(file) => match file.container {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,

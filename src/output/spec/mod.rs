@@ -4,6 +4,7 @@ mod file;
 mod hls;
 mod redaction;
 mod rtp;
+mod rtsp;
 mod settings;
 mod tracks;
 
@@ -14,6 +15,8 @@ use std::str::FromStr;
 pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
 pub use rtp::RtpDestination;
+pub(crate) use rtsp::local;
+pub use rtsp::{Credentials, RtspPushDestination, RtspServeDestination, RtspTransport};
 pub use tracks::{Stream, Tracks};
 
 /// One output as asked for.
@@ -38,6 +41,10 @@ pub enum Destination {
     File(FileDestination),
     /// MPEG-TS to everybody who connects to a Unix socket; `serve` passes it on over HTTP.
     TsSocket(PathBuf),
+    /// Players that connect by RTSP.
+    RtspServe(RtspServeDestination),
+    /// A media server that takes RTSP.
+    RtspPush(RtspPushDestination),
 }
 
 /// What the parser of one kind of output gives.
@@ -51,7 +58,7 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, rtsp://HOST/PATH, rtsp://:PORT/NAME?mode=serve, or a file that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
@@ -83,6 +90,8 @@ impl OutputSpec {
             }
             Destination::File(file) => Some(parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
+            Destination::RtspServe(rtsp) => return rtsp.check().map_err(|reason| self.refuse(reason)),
+            Destination::RtspPush(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
@@ -107,6 +116,7 @@ fn parse(text: &str) -> Parsed {
     }
     match text.split_once(':') {
         Some(("rtp", _)) => rtp::parse(text),
+        Some(("rtsp", _)) => rtsp::parse(text),
         Some(("hls", rest)) => hls::parse(rest),
         Some(("ts+unix", path)) if !path.is_empty() => {
             Ok((Destination::TsSocket(path.into()), Tracks::both(Stream::H264, Stream::Aac)))
