@@ -1,6 +1,7 @@
 //! RTSP for players that connect to us, with or without a password.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
-use super::rtsp_server::{Programme, RtspServer};
+use super::rtsp_server::{End, Programme, RtspServer};
 use super::spec::{RtspServeDestination, local};
 use super::tail::Tail;
 use crate::media::MediaError;
@@ -58,13 +59,13 @@ impl Tail for RtspServeTail {
             // The server's library counts payloaders from 0 and stops at the first number that is not there.
             launch = launch.replace("pay1", "pay0");
         }
-        let producer = |sink: &str| {
+        let end = |name, sink: &str| {
             let sink = attached.pipeline().by_name(sink).and_downcast::<gst_app::AppSink>()?;
-            tell_running_time(&sink.static_pad("sink")?);
-            Some(Producer::new(&sink))
+            let reached = Arc::new(AtomicU64::new(0));
+            tell_running_time(&sink.static_pad("sink")?, Arc::clone(&reached));
+            Some(End { name, producer: Producer::new(&sink), reached })
         };
-        let ends = [("video", producer("video-out")), ("audio", producer("audio-out"))];
-        let ends = ends.into_iter().filter_map(|(name, producer)| Some((name, producer?))).collect();
+        let ends = [end("video", "video-out"), end("audio", "audio-out")].into_iter().flatten().collect();
         let latency = gst::ClockTime::try_from(self.destination.latency).unwrap_or(gst::ClockTime::ZERO);
         let programme = Programme { launch, ends, clock: attached.clock().clone(), latency };
         let server = RtspServer::start(&self.destination, programme)?;
@@ -103,7 +104,7 @@ impl Tail for RtspServeTail {
 
 /// Puts running time into the timestamps, and leaves nothing for the segment to add: the answer to PLAY says where each stream
 /// begins (RTP-Info, RFC 2326, section 12.33), and the server's library forgets there what an encoder has shifted.
-fn tell_running_time(pad: &gst::Pad) {
+fn tell_running_time(pad: &gst::Pad, reached: Arc<AtomicU64>) {
     let shift = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER, move |_, info| {
         let mut shift = shift.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +118,10 @@ fn tell_running_time(pad: &gst::Pad) {
                 }
             }
             Some(gst::PadProbeData::Buffer(buffer)) => {
-                let (pts, dts) = (shift.to_running_time(buffer.pts()), shift.to_running_time(buffer.dts()));
+                let (pts, dts): (Option<gst::ClockTime>, _) = (shift.to_running_time(buffer.pts()), shift.to_running_time(buffer.dts()));
+                if let Some(time) = pts {
+                    reached.store(time.nseconds(), Ordering::Relaxed);
+                }
                 let buffer = buffer.make_mut();
                 buffer.set_pts(pts);
                 buffer.set_dts(dts);

@@ -1,7 +1,7 @@
 //! An RTSP server (RFC 2326) on a thread of its own: the library behind it wants GLib's main loop, which runs there and
 //! nowhere else. Every player has a pipeline of its own, so that none can hold back another, and begins with a keyframe.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long the end of a server may take.
 const STOP: Duration = Duration::from_secs(5);
 
+/// A stream in which nothing came for so long stands still.
+const STILL: Duration = Duration::from_secs(2);
+
 /// No request of a player is larger than this.
 const LARGEST_REQUEST: u32 = 16 * 1024;
 
@@ -48,12 +51,33 @@ const PLAYER: &str = "player";
 pub(crate) struct Programme {
     /// The pipeline of one player, in the words of `gst-launch`.
     pub(crate) launch: String,
-    /// What feeds the `appsrc`s of these names in it.
-    pub(crate) ends: Vec<(&'static str, Producer)>,
+    /// What feeds it.
+    pub(crate) ends: Vec<End>,
     /// The clock on which they come.
     pub(crate) clock: MediaClock,
     /// How long after its moment on this clock everything leaves.
     pub(crate) latency: gst::ClockTime,
+}
+
+/// One stream of it.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// The `appsrc` that is fed.
+    pub(crate) name: &'static str,
+    /// What feeds it.
+    pub(crate) producer: Producer,
+    /// The running time, in ns, up to which something has come.
+    pub(crate) reached: Arc<AtomicU64>,
+}
+
+impl Programme {
+    /// Whether something comes in every stream. Whoever asked for a stream in which nothing comes would wait for it, and
+    /// everybody else for them.
+    fn flows(&self) -> bool {
+        let now = self.clock.running_time().nseconds();
+        let age = |end: &End| Duration::from_nanos(now.saturating_sub(end.reached.load(Ordering::Relaxed)));
+        self.ends.iter().all(|end| age(end) < STILL)
+    }
 }
 
 /// A running server; dropping it ends it, with all its players.
@@ -74,14 +98,15 @@ impl RtspServer {
         server.set_service(&address.port().to_string());
         server.set_content_length_limit(LARGEST_REQUEST);
         let threads = gst_rtsp_server::RTSPThreadPool::new();
-        // One for each player: an answer that takes its time holds back nobody else's.
-        threads.set_max_threads(-1);
+        // All requests are answered by the one thread: with more of them the library aborts the process when somebody goes away
+        // at the wrong moment (an assertion in gst_rtsp_client_finalize).
+        threads.set_max_threads(0);
         server.set_thread_pool(Some(&threads));
         let sessions = gst_rtsp_server::RTSPSessionPool::new();
         sessions.set_max_sessions(u32::try_from(MOST_PLAYERS).unwrap_or(u32::MAX));
         server.set_session_pool(Some(&sessions));
         let players = Arc::new(AtomicUsize::new(0));
-        let factory = factory(programme, &players);
+        let factory = factory(programme.clone(), &players);
         if let Some(credentials) = &destination.credentials {
             server.set_auth(Some(&authentication(credentials)));
             let role = gst::Structure::builder(PLAYER)
@@ -93,7 +118,7 @@ impl RtspServer {
         let mounts = gst_rtsp_server::RTSPMountPoints::new();
         mounts.add_factory(&format!("/{}", destination.name), factory);
         server.set_mount_points(Some(&mounts));
-        server.connect_client_connected(move |_, client| admit(client, &players));
+        server.connect_client_connected(move |_, client| admit(client, &programme, &players));
 
         let context = glib::MainContext::new();
         let source = server.create_source(gst_rtsp_server::gio::Cancellable::NONE).map_err(|error| {
@@ -139,11 +164,11 @@ impl RtspServer {
         let (server, main_loop) = (self.server.clone(), self.main_loop.clone());
         self.context.invoke(move || {
             use gst_rtsp_server::RTSPFilterResult::{Ref, Remove};
-            if let Some(sessions) = server.session_pool() {
-                sessions.filter(Some(&mut |_, _| Remove));
-            }
             for client in server.client_filter(Some(&mut |_, _| Ref)) {
                 client.close();
+            }
+            if let Some(sessions) = server.session_pool() {
+                sessions.filter(Some(&mut |_, _| Remove));
             }
             main_loop.quit();
         });
@@ -169,17 +194,17 @@ fn authentication(credentials: &Credentials) -> gst_rtsp_server::RTSPAuth {
 }
 
 /// Sets limits to somebody who has connected.
-fn admit(client: &gst_rtsp_server::RTSPClient, players: &Arc<AtomicUsize>) {
+fn admit(client: &gst_rtsp_server::RTSPClient, programme: &Programme, players: &Arc<AtomicUsize>) {
     client.set_post_session_timeout(AFTER_SESSION);
     client.connect_new_session(|_, session| session.set_timeout(SILENCE));
-    let players = Arc::clone(players);
+    let (programme, players) = (programme.clone(), Arc::clone(players));
     client.connect_pre_describe_request(move |_, _| {
-        if players.load(Ordering::Relaxed) < MOST_PLAYERS {
-            RTSPStatusCode::Ok
-        } else {
+        if players.load(Ordering::Relaxed) >= MOST_PLAYERS {
             tracing::warn!("a further RTSP player is sent away: there are {MOST_PLAYERS}");
-            RTSPStatusCode::ServiceUnavailable
+        } else if programme.flows() {
+            return RTSPStatusCode::Ok;
         }
+        RTSPStatusCode::ServiceUnavailable
     });
 }
 
@@ -217,8 +242,14 @@ fn feed(
     if !programme.latency.is_zero() {
         pipeline.set_latency(programme.latency);
     }
+    pipeline.connect_element_added(|_, element| {
+        if element.factory().is_some_and(|factory| factory.name() == "rtpbin") {
+            // Sender reports relate two clocks. Read one after the other on a busy machine, they would not fit together.
+            element.set_property_from_str("ntp-time-source", "clock-time");
+        }
+    });
     let mut feeds = Vec::new();
-    for (name, producer) in &programme.ends {
+    for End { name, producer, .. } in &programme.ends {
         let appsrc = bin.by_name(name).and_downcast::<gst_app::AppSrc>().ok_or_else(|| missing(name))?;
         feeds.push(producer.feed(&appsrc, Patience::Output)?);
         if let (true, Some(pad)) = (*name == "video", appsrc.static_pad("src")) {
