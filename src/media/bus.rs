@@ -28,6 +28,8 @@ pub struct ElementFault {
     pub debug: String,
     /// Whether the cause is a lack of space on the device.
     pub no_space_left: bool,
+    /// What is wrong with the place that was to be opened, read or written, if that is at fault.
+    pub resource: Option<gst::ResourceError>,
 }
 
 impl fmt::Display for ElementFault {
@@ -95,6 +97,7 @@ fn read(message: &gst::Message) -> Option<BusEvent> {
         message: error.message().to_owned(),
         debug: debug.map(|text| text.to_string()).unwrap_or_default(),
         no_space_left: error.matches(gst::ResourceError::NoSpaceLeft),
+        resource: error.kind(),
     };
     match message.view() {
         gst::MessageView::Error(error) => Some(BusEvent::Error(fault(error.error(), error.debug()))),
@@ -117,6 +120,7 @@ mod tests {
             message: "No space left on the resource.".into(),
             debug: "gstfilesink.c(1): gst_file_sink_render (): /x:\nsystem error: No space left on device".into(),
             no_space_left: true,
+            resource: Some(gst::ResourceError::NoSpaceLeft),
         };
         assert_eq!(
             fault.to_string(),

@@ -73,6 +73,10 @@ pub enum Job {
     Srt,
     /// Send to RTMP servers.
     Rtmp,
+    /// Serve players over RTSP.
+    RtspServe,
+    /// Publish to an RTSP server.
+    RtspPush,
     /// Be a test participant.
     Pattern,
     /// Check results as a player would.
@@ -81,7 +85,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -101,6 +105,8 @@ impl Job {
         Self::TsUdp,
         Self::Srt,
         Self::Rtmp,
+        Self::RtspServe,
+        Self::RtspPush,
         Self::Pattern,
         Self::Probe,
     ];
@@ -113,6 +119,7 @@ impl Job {
                 | Self::Webm
                 | Self::Srt
                 | Self::Rtmp
+                | Self::RtspPush
                 | Self::Whip
                 | Self::Pattern
         )
@@ -167,6 +174,14 @@ impl Job {
             Self::TsUdp => &[&[("mpegtsmux", BAD)], &[("udpsink", GOOD)]],
             Self::Srt => &[&[("mpegtsmux", BAD)], &[("srtsink", BAD)], &[("srtsrc", BAD)]],
             Self::Rtmp => &[&[("flvmux", GOOD)], &[("rtmp2sink", BAD)]],
+            Self::RtspServe => &[
+                &[("rtph264pay", GOOD)],
+                &[("rtpmp4gpay", GOOD)],
+                &[("rtpbin", GOOD)],
+                &[("multiudpsink", GOOD)],
+                &[("appsink", BASE)],
+            ],
+            Self::RtspPush => &[&[("rtspclientsink", RTSP)], &[("rtph264pay", GOOD)], &[("rtpmp4gpay", GOOD)]],
             Self::Pattern => &[
                 &[("videotestsrc", BASE)],
                 &[("audiotestsrc", BASE)],
@@ -208,6 +223,8 @@ impl fmt::Display for Job {
             Self::TsUdp => f.write_str("output MPEG-TS over UDP"),
             Self::Srt => f.write_str("output SRT"),
             Self::Rtmp => f.write_str("output RTMP"),
+            Self::RtspServe => f.write_str("serve RTSP"),
+            Self::RtspPush => f.write_str("publish by RTSP"),
             Self::Pattern => f.write_str("publish a test pattern"),
             Self::Probe => f.write_str("probe results"),
         }
@@ -225,6 +242,7 @@ const GOOD: Package = Some("gstreamer1.0-plugins-good");
 const BAD: Package = Some("gstreamer1.0-plugins-bad");
 const UGLY: Package = Some("gstreamer1.0-plugins-ugly");
 const LIBAV: Package = Some("gstreamer1.0-libav");
+const RTSP: Package = Some("gstreamer1.0-rtsp");
 /// Text on pictures.
 const PANGO: Package = Some("gstreamer1.0-x");
 const LINKED: Package = None;

@@ -48,8 +48,10 @@ const ALLOWED: &[&str] = &[
     "rtph264pay",
     "rtpmp4gpay",
     "rtpopuspay",
+    "rtppcmupay",
     "rtpvp8pay",
     "rtpvp9pay",
+    "rtspclientsink",
     "srtsink",
     "udpsink",
     "v4l2h264enc",
@@ -111,17 +113,24 @@ impl Parser {
     /// The parser for a stream of this form; `None` when it is a form that no output carries.
     pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
         // Frames of VP8 and pieces of PCMU say everything themselves.
+        let plain = "identity silent=true";
         let (parse, pay) = match caps.structure(0)?.name().as_str() {
-            "video/x-h264" => ("h264parse", "rtph264pay config-interval=-1 aggregate-mode=zero-latency"),
-            "video/x-vp8" => ("identity silent=true", "rtpvp8pay picture-id-mode=2"),
-            "video/x-vp9" => ("vp9parse", "rtpvp9pay picture-id-mode=2"),
-            "video/x-av1" => ("av1parse", "rtpav1pay"),
-            "audio/mpeg" => ("aacparse", "rtpmp4gpay"),
-            "audio/x-opus" => ("opusparse", "rtpopuspay"),
-            "audio/x-mulaw" => ("identity silent=true", "rtppcmupay"),
+            "video/x-h264" => ("h264parse", "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency"),
+            "video/x-vp8" => (plain, "rtpvp8pay pt=96 mtu=1200 picture-id-mode=2"),
+            "video/x-vp9" => ("vp9parse", "rtpvp9pay pt=96 mtu=1200 picture-id-mode=2"),
+            "video/x-av1" => ("av1parse", "rtpav1pay pt=96 mtu=1200"),
+            "audio/mpeg" => ("aacparse", "rtpmp4gpay pt=97 mtu=1200"),
+            "audio/x-opus" => ("opusparse", "rtpopuspay pt=97 mtu=1200"),
+            "audio/x-mulaw" => (plain, "rtppcmupay mtu=1200"),
             _ => return None,
         };
         Some(Self { parse, pay })
+    }
+
+    /// The element that makes RTP packets of it.
+    pub fn payloader(self) -> Result<gst::Element, MediaError> {
+        gst::parse::launch(self.pay)
+            .map_err(|error| MediaError::Element { element: self.pay.to_owned(), reason: error.to_string() })
     }
 }
 
@@ -132,20 +141,27 @@ pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
 
 /// Builds a template that has ends for pictures and sound.
 pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipeline, MediaError> {
-    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
-    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
-    check(template, &text)?;
+    let text = text(template, ends)?;
     let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
     let mut context = gst::ParseContext::new();
-    let element = gst::parse::launch_full(&strip_comments(&text), Some(&mut context), gst::ParseFlags::FATAL_ERRORS)
-        .map_err(|error| match context.missing_elements().first() {
+    let element = gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS).map_err(
+        |error| match context.missing_elements().first() {
             Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
             None => parse_error(error.to_string()).into(),
-        })?;
+        },
+    )?;
     let pipeline =
         element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
     pipeline.set_property("name", name);
     Ok(pipeline)
+}
+
+/// The text of a template in one line, checked, for whoever builds pipelines from it again and again.
+pub fn text(template: &str, ends: Ends) -> Result<String, TemplateError> {
+    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
+    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
+    check(template, &text)?;
+    Ok(strip_comments(&text))
 }
 
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
@@ -189,8 +205,8 @@ mod tests {
     use super::*;
 
     const BOTH: Ends = Ends {
-        video: Some(Parser { parse: "h264parse", pay: "rtph264pay" }),
-        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay" }),
+        video: Some(Parser { parse: "h264parse", pay: "rtph264pay pt=96" }),
+        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay pt=97" }),
     };
 
     #[test]

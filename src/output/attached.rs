@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 use super::OutputError;
 use super::stall::Flow;
 use super::streams::{Forms, Sources};
+use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::pipeline::{LivePipeline, running_time};
 use crate::media::producer::{Feed, Patience, Producer};
-use crate::media::{MediaError, template};
+use crate::media::template::{self, Ends};
 
 /// How long muxers and sinks may take to write what they hold.
 const END_OF_STREAM: Duration = Duration::from_secs(5);
@@ -30,6 +31,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Attached {
     live: LivePipeline,
     clock: MediaClock,
+    ends: Ends,
     feeds: Vec<Feed>,
     progress: Arc<Progress>,
 }
@@ -82,7 +84,8 @@ impl Attached {
         sources: &Sources,
         forms: &Forms,
     ) -> Result<Self, OutputError> {
-        let live = LivePipeline::new(template::build_with(template, name, forms.ends()?)?, clock)?;
+        let ends = forms.ends()?;
+        let live = LivePipeline::new(template::build_with(template, name, ends)?, clock)?;
         let feed = |end: &str, producer: &Producer| {
             let appsrc = live
                 .element(end)?
@@ -98,14 +101,24 @@ impl Attached {
         if let Some(video) = &sources.video {
             video.request_keyframe(start);
         }
-        let ends: Vec<_> = picture.into_iter().chain(sound).collect();
-        let progress = Progress::watch(ends.iter().map(|(_, pad)| pad));
-        let feeds = ends.into_iter().map(|(feed, _)| feed).collect();
-        Ok(Self { live, clock: clock.clone(), feeds, progress })
+        let fed: Vec<_> = picture.into_iter().chain(sound).collect();
+        let progress = Progress::watch(fed.iter().map(|(_, pad)| pad));
+        let feeds = fed.into_iter().map(|(feed, _)| feed).collect();
+        Ok(Self { live, clock: clock.clone(), ends, feeds, progress })
     }
 
     pub(crate) fn pipeline(&self) -> &gst::Pipeline {
         self.live.pipeline()
+    }
+
+    /// The clock it runs on, for pipelines that an output makes besides.
+    pub(crate) fn clock(&self) -> &MediaClock {
+        &self.clock
+    }
+
+    /// Which of the ends it has, and what is in them.
+    pub(crate) fn ends(&self) -> Ends {
+        self.ends
     }
 
     pub(crate) fn element(&self, name: &str) -> Result<gst::Element, OutputError> {

@@ -25,6 +25,8 @@ impl OutputSpec {
             // Two callers may bring two streams to one receiver, and the stream id tells them apart.
             Destination::Srt(_) => vec![self.to_string()],
             Destination::Rtmp(rtmp) => vec![rtmp.to_string()],
+            Destination::RtspServe(rtsp) => vec![format!("TCP port {}", rtsp.address.port())],
+            Destination::RtspPush(rtsp) => vec![rtsp.location.clone()],
         }
     }
 }

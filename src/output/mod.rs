@@ -1,4 +1,4 @@
-//! What leaves a bridge: RTP with an SDP file, HLS, recordings, MPEG-TS for many viewers, over UDP and SRT, RTMP, WHIP.
+//! What leaves a bridge: RTP with an SDP file, RTSP, HLS, recordings, MPEG-TS for many viewers, over UDP and SRT, RTMP, WHIP.
 //!
 //! An output is a pipeline of its own on the bridge's clock, fed by the encoder's producers. It starts, fails, is tried
 //! again and stops alone. It is called ready only after roomcast has decoded its result as a player would.
@@ -14,6 +14,9 @@ pub mod players;
 mod rtmp;
 mod rtp;
 mod rtp_ports;
+mod rtsp_push;
+mod rtsp_serve;
+mod rtsp_server;
 mod sdp;
 pub mod spec;
 mod srt;

@@ -62,6 +62,11 @@ impl Play {
         Self::url(&if is_secret { format!("{url}?passphrase=PASSPHRASE") } else { url.to_owned() })
     }
 
+    /// RTSP, which VLC plays only with live555 or in the form of an SDP.
+    pub(crate) fn rtsp(url: &str) -> Self {
+        Self { vlc: String::new(), ..Self::url(url) }
+    }
+
     /// Something that any player opens by its URL.
     pub fn url(url: &str) -> Self {
         let shown = quote(Path::new(url));

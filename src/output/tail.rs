@@ -16,6 +16,8 @@ use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtmp::RtmpTail;
 use super::rtp::RtpTail;
+use super::rtsp_push::RtspPushTail;
+use super::rtsp_serve::RtspServeTail;
 use super::spec::{Container, Destination, OutputSpec, Stream, Tracks};
 use super::srt::SrtTail;
 use super::ts_udp::TsUdpTail;
@@ -90,6 +92,8 @@ pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result
         Destination::TsUdp(ts) => Box::new(TsUdpTail::new(ts.clone())),
         Destination::Srt(srt) => Box::new(SrtTail::new(srt.clone())),
         Destination::Rtmp(rtmp) => Box::new(RtmpTail::new(rtmp.clone())),
+        Destination::RtspServe(rtsp) => Box::new(RtspServeTail::new(rtsp.clone())),
+        Destination::RtspPush(rtsp) => Box::new(RtspPushTail::new(rtsp.clone())),
     })
 }
 
@@ -114,6 +118,8 @@ impl OutputSpec {
             Destination::TsUdp(_) => Job::TsUdp,
             Destination::Srt(_) => Job::Srt,
             Destination::Rtmp(_) => Job::Rtmp,
+            Destination::RtspServe(_) => Job::RtspServe,
+            Destination::RtspPush(_) => Job::RtspPush,
             Destination::File(file) => match file.container {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,

@@ -21,6 +21,7 @@ mod players;
 mod ports;
 mod process;
 mod roomcast;
+mod rtsp_server;
 mod scene;
 
 pub(crate) use aiortc_endpoint::AiortcEndpoint;
@@ -42,6 +43,7 @@ pub(crate) use players::{
 pub(crate) use ports::{even_rtp_ports, free_tcp_port, free_udp_port};
 pub(crate) use process::{Running, piped};
 pub(crate) use roomcast::{Roomcast, probe};
+pub(crate) use rtsp_server::RtspMediaServer;
 pub(crate) use scene::{Scene, Wall, assert_decodes, assert_flawless, assert_whole, time_of};
 
 /// Browsers need the whole machine to keep real time: tests of one binary that use them hold this while they run.

@@ -5,6 +5,7 @@ mod hls;
 mod redaction;
 mod rtmp;
 mod rtp;
+mod rtsp;
 mod secret;
 mod settings;
 mod srt;
@@ -22,6 +23,8 @@ pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
 pub use rtmp::RtmpDestination;
 pub use rtp::RtpDestination;
+pub(crate) use rtsp::local;
+pub use rtsp::{Credentials, RtspPushDestination, RtspServeDestination, RtspTransport};
 pub use secret::Secret;
 pub use srt::{SrtDestination, SrtEnd};
 pub use tracks::{Stream, Tracks};
@@ -59,6 +62,10 @@ pub enum Destination {
     Srt(SrtDestination),
     /// FLV to an RTMP server.
     Rtmp(RtmpDestination),
+    /// Players that connect by RTSP.
+    RtspServe(RtspServeDestination),
+    /// A media server that takes RTSP.
+    RtspPush(RtspPushDestination),
 }
 
 /// What the parser of one kind of output gives.
@@ -72,8 +79,9 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, rtmp://HOST/APP/KEY, \
-                       whip+https://HOST/PATH?token=TOKEN, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, rtsp://HOST/PATH, rtsp://:PORT/NAME?mode=serve, ts+udp://HOST:PORT, \
+                       srt://HOST:PORT, rtmp://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN, hls:DIRECTORY, or a file \
+                       that ends in .mkv, .mp4 or .webm";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
@@ -120,6 +128,8 @@ impl OutputSpec {
             Destination::Whip(_) => None,
             Destination::TsUdp(ts) => return ts.check().map_err(|reason| self.refuse(reason)),
             Destination::Srt(_) | Destination::Rtmp(_) => None,
+            Destination::RtspServe(rtsp) => return rtsp.check().map_err(|reason| self.refuse(reason)),
+            Destination::RtspPush(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
@@ -157,6 +167,7 @@ fn parse(text: &str) -> Parsed {
     }
     match text.split_once(':') {
         Some(("rtp", _)) => rtp::parse(text),
+        Some(("rtsp", _)) => rtsp::parse(text),
         Some(("hls", rest)) => hls::parse(rest),
         Some(("ts+unix", path)) if !path.is_empty() => {
             Ok((Destination::TsSocket(path.into()), Tracks::both(Stream::H264, Stream::Aac)))
