@@ -42,7 +42,8 @@ pub(crate) struct Options {
     /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
-    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, rtsp://:PORT/NAME?mode=serve for players that come,
+    /// rtsp://USER:PASSWORD@HOST/PATH to publish to a media server, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.

@@ -101,7 +101,10 @@ impl Job {
 
     /// Whether a bridge of a browser call can do without it: then a missing element costs one codec or one output.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::RtspPush | Self::Pattern)
+        matches!(
+            self,
+            Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1) | Self::Webm | Self::RtspPush | Self::Pattern
+        )
     }
 
     /// What it takes: of each group at least one, the preferred one first.

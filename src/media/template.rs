@@ -141,11 +141,12 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
     let text = text(template, ends)?;
     let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
     let mut context = gst::ParseContext::new();
-    let element = gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS)
-        .map_err(|error| match context.missing_elements().first() {
+    let element = gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS).map_err(
+        |error| match context.missing_elements().first() {
             Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
             None => parse_error(error.to_string()).into(),
-        })?;
+        },
+    )?;
     let pipeline =
         element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
     pipeline.set_property("name", name);

@@ -12,12 +12,12 @@ use tokio::sync::Notify;
 
 use super::OutputError;
 use super::streams::{Forms, Sources};
+use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
 use crate::media::pipeline::{LivePipeline, running_time};
 use crate::media::producer::{Feed, Patience, Producer};
 use crate::media::template::{self, Ends};
-use crate::media::MediaError;
 
 /// How long muxers and sinks may take to write what they hold.
 const END_OF_STREAM: Duration = Duration::from_secs(5);

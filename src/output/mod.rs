@@ -12,6 +12,7 @@ mod live_ts;
 pub mod players;
 mod rtp;
 mod rtp_ports;
+mod rtsp_player;
 mod rtsp_push;
 mod rtsp_serve;
 mod rtsp_server;

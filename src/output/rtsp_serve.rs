@@ -13,7 +13,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
-use super::rtsp_server::{End, Programme, RtspServer};
+use super::rtsp_player::{End, Programme};
+use super::rtsp_server::RtspServer;
 use super::spec::{RtspServeDestination, local};
 use super::tail::Tail;
 use crate::media::MediaError;
@@ -118,7 +119,8 @@ fn tell_running_time(pad: &gst::Pad, reached: Arc<AtomicU64>) {
                 }
             }
             Some(gst::PadProbeData::Buffer(buffer)) => {
-                let (pts, dts): (Option<gst::ClockTime>, _) = (shift.to_running_time(buffer.pts()), shift.to_running_time(buffer.dts()));
+                let (pts, dts): (Option<gst::ClockTime>, _) =
+                    (shift.to_running_time(buffer.pts()), shift.to_running_time(buffer.dts()));
                 if let Some(time) = pts {
                     reached.store(time.nseconds(), Ordering::Relaxed);
                 }

@@ -87,7 +87,8 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mode = settings.word("mode", &[("push", Mode::Push), ("serve", Mode::Serve)])?;
     match mode.unwrap_or(Mode::Push) {
         Mode::Push if everywhere => {
-            Err("the host is missing: write rtsp://HOST/PATH to publish, or add mode=serve for players that come".into())
+            Err("the host is missing: write rtsp://HOST/PATH to publish, or add mode=serve for players that come"
+                .into())
         }
         Mode::Push => push(&url, settings),
         Mode::Serve => serve(&url, settings),
@@ -115,7 +116,11 @@ fn serve(url: &Url, mut settings: Settings<'_>) -> Parsed {
             Some(Credentials { user, password })
         }
         (None, None) => None,
-        _ => return Err("user=NAME and password=WORD go together; neither may be empty, nor the user have a colon".into()),
+        _ => {
+            return Err(
+                "user=NAME and password=WORD go together; neither may be empty, nor the user have a colon".into()
+            );
+        }
     };
     let latency = settings.number("latency", 0..=5_000)?.unwrap_or(120);
     let tracks = tracks(&mut settings)?;
@@ -131,9 +136,7 @@ fn push(url: &Url, mut settings: Settings<'_>) -> Parsed {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
-        (user, password) => {
-            Some(Credentials { user: decode(user), password: decode(password.unwrap_or_default()) })
-        }
+        (user, password) => Some(Credentials { user: decode(user), password: decode(password.unwrap_or_default()) }),
     };
     let transports = [("tcp", RtspTransport::Tcp), ("udp", RtspTransport::Udp)];
     let transport = settings.word("transport", &transports)?.unwrap_or(RtspTransport::Tcp);
@@ -177,14 +180,18 @@ mod tests {
         assert_eq!((all.address, all.name.as_str()), ("0.0.0.0:8554".parse().unwrap(), "call"));
         assert_eq!(all.latency, Duration::from_millis(120));
         assert_eq!((all.credentials, local(all.address)), (None, "127.0.0.1:8554".parse().unwrap()));
-        let Destination::RtspServe(one) = read("rtsp://[::1]:8554/a/b?mode=serve&user=u&password=p%26q") else { panic!() };
+        let Destination::RtspServe(one) = read("rtsp://[::1]:8554/a/b?mode=serve&user=u&password=p%26q") else {
+            panic!()
+        };
         assert_eq!((one.address, one.name.as_str()), ("[::1]:8554".parse().unwrap(), "a/b"));
         assert_eq!(one.credentials.unwrap().password, "p&q");
     }
 
     #[test]
     fn we_publish_by_tcp_unless_asked_otherwise() {
-        let Destination::RtspPush(push) = read("rtsp://me:p%40ss@media.example:554/live/x?transport=udp") else { panic!() };
+        let Destination::RtspPush(push) = read("rtsp://me:p%40ss@media.example:554/live/x?transport=udp") else {
+            panic!()
+        };
         assert_eq!(push.location, "rtsp://media.example:554/live/x");
         assert_eq!(push.transport, RtspTransport::Udp);
         assert_eq!(push.credentials, Some(Credentials { user: "me".into(), password: "p@ss".into() }));
