@@ -44,6 +44,7 @@ pub(crate) struct Options {
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, srt://:PORT?mode=listener,
+    /// rtsp://:PORT/NAME?mode=serve for players that come, rtsp://USER:PASSWORD@HOST/PATH to publish to a media server,
     /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN, hls:DIR, or a file (.mkv, .mp4, .webm);
     /// may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]

@@ -14,6 +14,7 @@ pub mod players;
 mod rtmp;
 mod rtp;
 mod rtp_ports;
+mod rtsp_player;
 mod rtsp_push;
 mod rtsp_serve;
 mod rtsp_server;

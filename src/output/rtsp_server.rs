@@ -1,26 +1,21 @@
 //! An RTSP server (RFC 2326) on a thread of its own: the library behind it wants GLib's main loop, which runs there and
 //! nowhere else. Every player has a pipeline of its own, so that none can hold back another, and begins with a keyframe.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gst::glib;
-use gst::prelude::*;
 use gst_rtsp::{RTSPAuthMethod, RTSPLowerTrans, RTSPProfile, RTSPStatusCode};
 use gst_rtsp_server::gst_rtsp;
 use gst_rtsp_server::prelude::*;
 use gstreamer as gst;
-use gstreamer_app as gst_app;
 use gstreamer_rtsp_server as gst_rtsp_server;
-use gstreamer_video as gst_video;
 use tokio::sync::oneshot;
 
 use super::OutputError;
+use super::rtsp_player::{Programme, feed};
 use super::spec::{Credentials, RtspServeDestination};
-use crate::media::MediaError;
-use crate::media::clock::MediaClock;
-use crate::media::producer::{Feed, Patience, Producer};
 
 /// Players at once. Each takes about a dozen threads.
 const MOST_PLAYERS: usize = 100;
@@ -37,48 +32,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long the end of a server may take.
 const STOP: Duration = Duration::from_secs(5);
 
-/// A stream in which nothing came for so long stands still.
-const STILL: Duration = Duration::from_secs(2);
-
 /// No request of a player is larger than this.
 const LARGEST_REQUEST: u32 = 16 * 1024;
 
 /// The role of everybody who knows the password.
 const PLAYER: &str = "player";
-
-/// What every player gets.
-#[derive(Clone, Debug)]
-pub(crate) struct Programme {
-    /// The pipeline of one player, in the words of `gst-launch`.
-    pub(crate) launch: String,
-    /// What feeds it.
-    pub(crate) ends: Vec<End>,
-    /// The clock on which they come.
-    pub(crate) clock: MediaClock,
-    /// How long after its moment on this clock everything leaves.
-    pub(crate) latency: gst::ClockTime,
-}
-
-/// One stream of it.
-#[derive(Clone, Debug)]
-pub(crate) struct End {
-    /// The `appsrc` that is fed.
-    pub(crate) name: &'static str,
-    /// What feeds it.
-    pub(crate) producer: Producer,
-    /// The running time, in ns, up to which something has come.
-    pub(crate) reached: Arc<AtomicU64>,
-}
-
-impl Programme {
-    /// Whether something comes in every stream. Whoever asked for a stream in which nothing comes would wait for it, and
-    /// everybody else for them.
-    fn flows(&self) -> bool {
-        let now = self.clock.running_time().nseconds();
-        let age = |end: &End| Duration::from_nanos(now.saturating_sub(end.reached.load(Ordering::Relaxed)));
-        self.ends.iter().all(|end| age(end) < STILL)
-    }
-}
 
 /// A running server; dropping it ends it, with all its players.
 #[derive(Debug)]
@@ -226,76 +184,4 @@ fn factory(programme: Programme, players: &Arc<AtomicUsize>) -> gst_rtsp_server:
         }
     });
     factory
-}
-
-/// Feeds one player's pipeline until it ends.
-fn feed(
-    media: &gst_rtsp_server::RTSPMedia,
-    programme: &Programme,
-    players: &Arc<AtomicUsize>,
-) -> Result<(), MediaError> {
-    let missing = |what: &str| MediaError::Link(format!("the pipeline of an RTSP player has no {what}"));
-    let bin = media.element().downcast::<gst::Bin>().map_err(|_| missing("bin"))?;
-    let pipeline = bin.parent().and_downcast::<gst::Pipeline>().ok_or_else(|| missing("pipeline"))?;
-    programme.clock.apply(&pipeline);
-    if !programme.latency.is_zero() {
-        pipeline.set_latency(programme.latency);
-    }
-    pipeline.connect_element_added(|_, element| {
-        if element.factory().is_some_and(|factory| factory.name() == "rtpbin") {
-            // Sender reports relate two clocks. Read one after the other on a busy machine, they would not fit together.
-            element.set_property_from_str("ntp-time-source", "clock-time");
-        }
-    });
-    let mut feeds = Vec::new();
-    for End { name, producer, .. } in &programme.ends {
-        let appsrc = bin.by_name(name).and_downcast::<gst_app::AppSrc>().ok_or_else(|| missing(name))?;
-        feeds.push(producer.feed(&appsrc, Patience::Output)?);
-        if let (true, Some(pad)) = (*name == "video", appsrc.static_pad("src")) {
-            go_on_with_keyframe(&pad);
-        }
-    }
-    let player = Mutex::new(Some(Player::new(feeds, players)));
-    media.connect_unprepared(move |_| drop(player.lock().unwrap_or_else(PoisonError::into_inner).take()));
-    Ok(())
-}
-
-/// After a gap, which a player makes that does not read for a while, pictures that need what is missing would be torn: they are
-/// left out until a keyframe comes, and one is asked for.
-fn go_on_with_keyframe(pad: &gst::Pad) {
-    let waiting = AtomicBool::new(false);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let Some(flags) = info.buffer().map(|buffer| buffer.flags()) else { return gst::PadProbeReturn::Ok };
-        if !flags.contains(gst::BufferFlags::DELTA_UNIT) {
-            waiting.store(false, Ordering::Relaxed);
-        } else if flags.contains(gst::BufferFlags::DISCONT) {
-            waiting.store(true, Ordering::Relaxed);
-            let request = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
-            if !pad.send_event(request) {
-                tracing::debug!("no keyframe could be asked for after a gap");
-            }
-        }
-        if waiting.load(Ordering::Relaxed) { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
-    });
-}
-
-/// Somebody who is fed, and counted.
-struct Player {
-    _feeds: Vec<Feed>,
-    players: Arc<AtomicUsize>,
-}
-
-impl Player {
-    fn new(feeds: Vec<Feed>, players: &Arc<AtomicUsize>) -> Self {
-        let count = players.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::debug!(count, "an RTSP player has come");
-        Self { _feeds: feeds, players: Arc::clone(players) }
-    }
-}
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        let count = self.players.fetch_sub(1, Ordering::Relaxed) - 1;
-        tracing::debug!(count, "an RTSP player has gone");
-    }
 }
