@@ -31,7 +31,7 @@ async function look() {
   if (mine !== attempt) return;
   const after = Number(answer.headers.get("retry-after")) || RETRY_SECONDS;
   const body = (await answer.text()).trim();
-  if (answer.ok) return playable(body) ? play() : wait(mine, "The broadcast is starting…", 1);
+  if (answer.ok) return playable(body) ? play(hasParts(body)) : wait(mine, "The broadcast is starting…", 1);
   const said = body.slice(0, 200);
   if (answer.status === 503) return wait(mine, "The broadcast is starting…", after);
   if (answer.status === 404) {
@@ -42,7 +42,13 @@ async function look() {
 }
 
 function playable(text) {
+  // With low latency a player starts so many parts before the end, and a list of renditions is written when they are there.
+  if (hasParts(text) || text.includes("#EXT-X-STREAM-INF:")) return true;
   return (text.match(/^#EXTINF:/gm) ?? []).length >= ENOUGH_SEGMENTS || text.includes("#EXT-X-ENDLIST");
+}
+
+function hasParts(text) {
+  return text.includes("#EXT-X-PART:");
 }
 
 function sentence(text) {
@@ -58,17 +64,18 @@ function wait(mine, text, seconds) {
 
 // ---- playing
 
-function play() {
+function play(lowLatency) {
   stop();
   say("starting", "Starting…");
   // Safari and recent Chromium say that they play HLS by themselves; hls.js tells more, so it goes first where it works
   // and an iPhone without it plays natively.
   if (window.Hls?.isSupported()) {
-    hls = new window.Hls({
-      liveSyncDurationCount: ENOUGH_SEGMENTS,
-      liveMaxLatencyDurationCount: 8,
-      maxLiveSyncPlaybackRate: 1.05,
-    });
+    // With low latency the playlist itself says how far from its end to play: a number of ours would replace it.
+    hls = new window.Hls(
+      lowLatency
+        ? { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1 }
+        : { liveSyncDurationCount: ENOUGH_SEGMENTS, liveMaxLatencyDurationCount: 8, maxLiveSyncPlaybackRate: 1.05 },
+    );
     hls.on(window.Hls.Events.ERROR, (event, data) => failed(data));
     hls.on(window.Hls.Events.MANIFEST_PARSED, begin);
     hls.loadSource(playlist);

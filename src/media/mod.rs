@@ -13,6 +13,7 @@ pub mod mixer;
 pub mod pipeline;
 pub mod producer;
 pub mod relay;
+pub mod scaler;
 pub mod template;
 
 mod decode;

@@ -90,6 +90,8 @@ pub struct Ends {
     pub video: Option<Parser>,
     /// The end of sound; `None` leaves out the lines that begin with `audio:`.
     pub audio: Option<Parser>,
+    /// How often a line that begins with `lower:` is there, for smaller pictures; `{n}` in it is counted from 0.
+    pub lower: usize,
 }
 
 /// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream.
@@ -138,6 +140,11 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
 fn with_ends(text: &str, ends: Ends) -> String {
     let line = |line: &str| {
+        if let Some(rest) = line.strip_prefix("lower:") {
+            let Some(Parser(parser)) = ends.video else { return String::new() };
+            let numbered = |n: usize| rest.replace("{parse}", parser).replace("{n}", &n.to_string());
+            return (0..ends.lower).map(numbered).collect();
+        }
         let (end, rest) = match (line.strip_prefix("video:"), line.strip_prefix("audio:")) {
             (Some(rest), _) => (ends.video, rest),
             (_, Some(rest)) => (ends.audio, rest),
@@ -175,7 +182,7 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const BOTH: Ends = Ends { video: Some(Parser("h264parse")), audio: Some(Parser("opusparse")) };
+    const BOTH: Ends = Ends { video: Some(Parser("h264parse")), audio: Some(Parser("opusparse")), lower: 2 };
 
     #[test]
     fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {

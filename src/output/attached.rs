@@ -92,12 +92,19 @@ impl Attached {
         };
         let picture = sources.video.as_ref().map(|producer| feed("video", producer)).transpose()?;
         let sound = sources.audio.as_ref().map(|producer| feed("audio", producer)).transpose()?;
+        let lower = sources.lower.iter().enumerate();
+        let lower: Vec<_> =
+            lower.map(|(index, producer)| feed(&format!("lower{index}"), producer)).collect::<Result<_, _>>()?;
         let start = clock.running_time();
         start_together(picture.as_ref().map(|(_, pad)| pad), sound.as_ref().map(|(_, pad)| pad), start);
         if let Some(video) = &sources.video {
             video.request_keyframe(start);
         }
-        let ends: Vec<_> = picture.into_iter().chain(sound).collect();
+        for ((_, pad), producer) in lower.iter().zip(&sources.lower) {
+            start_together(Some(pad), None, start);
+            producer.request_keyframe(start);
+        }
+        let ends: Vec<_> = picture.into_iter().chain(sound).chain(lower).collect();
         let progress = Progress::watch(ends.iter().map(|(_, pad)| pad));
         let feeds = ends.into_iter().map(|(feed, _)| feed).collect();
         Ok(Self { live, clock: clock.clone(), feeds, progress })
@@ -105,6 +112,11 @@ impl Attached {
 
     pub(crate) fn pipeline(&self) -> &gst::Pipeline {
         self.live.pipeline()
+    }
+
+    /// Running time.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.running_time().into()
     }
 
     pub(crate) fn element(&self, name: &str) -> Result<gst::Element, OutputError> {

@@ -7,7 +7,7 @@ mod attached;
 mod claims;
 mod error;
 mod file;
-mod hls;
+pub mod hls;
 mod live_ts;
 pub mod players;
 mod rtp;

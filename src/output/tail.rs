@@ -8,11 +8,12 @@ use gstreamer as gst;
 use super::OutputError;
 use super::attached::Attached;
 use super::file::FileTail;
-use super::hls::HlsTail;
+use super::hls::{FragmentsTail, TsTail};
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
-use super::spec::{Container, Destination, OutputSpec, Stream};
+use super::spec::{Container, Destination, HlsFormat, OutputSpec, Stream};
+use super::streams::Forms;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
 
@@ -23,6 +24,8 @@ pub struct Session {
     pub room: String,
     /// Pictures per second of the mix.
     pub fps: i32,
+    /// Lines of the mix's picture.
+    pub height: i32,
     /// Bits per second of video and of sound.
     pub bitrates: (u32, u32),
 }
@@ -32,6 +35,11 @@ pub struct Session {
 pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// The file in `pipelines/`.
     fn template(&self) -> &'static str;
+
+    /// Refuses what a participant sends and this output cannot carry.
+    fn accept(&self, _: &Forms) -> Result<(), OutputError> {
+        Ok(())
+    }
 
     /// Sets locations, hosts and ports on the built pipeline, before it plays.
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
@@ -54,7 +62,8 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
 pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
         Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
-        Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
+        Destination::Hls(hls) if hls.format == HlsFormat::Ts => Box::new(TsTail::new(hls.clone(), spec.tracks)),
+        Destination::Hls(hls) => Box::new(FragmentsTail::new(hls.clone(), spec.tracks, session.clone(), attempt)),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
     })
@@ -65,7 +74,8 @@ impl OutputSpec {
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = vec![match &self.destination {
             Destination::Rtp(_) => Job::Rtp,
-            Destination::Hls(_) => Job::Hls,
+            Destination::Hls(hls) if hls.format == HlsFormat::Ts => Job::Hls,
+            Destination::Hls(_) => Job::HlsFragments,
             Destination::TsSocket(_) => Job::Ts,
             Destination::File(file) => match file.container {
                 Container::Matroska => Job::Mkv,

@@ -29,6 +29,7 @@ impl Room {
         let session = Session {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
+            height: self.config.canvas.size.height,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
@@ -69,8 +70,9 @@ impl Room {
         if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
             return Err(spec.refuse(missing.to_string()).into());
         }
+        spec.check_heights(self.config.canvas.size.height)?;
         spec.check()?;
-        self.mix.provide(&spec.tracks.iter().collect()).await?;
+        self.mix.provide(&spec.streams().collect()).await?;
         self.take_into_mix().await;
         self.copied = None;
         self.choose_copy();
@@ -90,7 +92,7 @@ impl Room {
     pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
         let Some((outputs, _)) = &mut self.outputs else { return };
         outputs.ended(&output);
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
+        let wanted: BTreeSet<Stream> = outputs.running().flat_map(OutputSpec::streams).collect();
         self.output_states.remove(&output);
         let before = self.mix.decoding();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use file::{Container, FileDestination};
-pub use hls::HlsDestination;
+pub use hls::{HlsDestination, HlsFormat, HlsMode, Renditions};
 pub use rtp::RtpDestination;
-pub use tracks::{Stream, Tracks};
+pub use tracks::{Height, Stream, Tracks};
 
 /// One output as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,33 @@ impl OutputSpec {
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
+    }
+
+    /// Every stream that it takes.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        self.tracks.iter().chain(self.lower().iter().copied())
+    }
+
+    /// The same picture in smaller sizes.
+    pub(crate) fn lower(&self) -> &[Stream] {
+        match &self.destination {
+            Destination::Hls(HlsDestination { renditions: Some(renditions), .. }) => &renditions.lower,
+            _ => &[],
+        }
+    }
+
+    /// Refuses renditions that are larger than the picture that is mixed.
+    ///
+    /// # Errors
+    /// The height of the picture is less than that of a rendition.
+    pub fn check_heights(&self, canvas: i32) -> Result<(), SpecError> {
+        let Destination::Hls(hls) = &self.destination else { return Ok(()) };
+        match hls.heights(self.tracks).find(|height| i32::from(height.0) > canvas) {
+            Some(Height(height)) => Err(self.refuse(format!(
+                "the rendition {height}p is larger than the picture of {canvas} lines: leave it out, or choose a larger --size"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.
