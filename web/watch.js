@@ -73,7 +73,7 @@ function play(lowLatency) {
     // With low latency the playlist itself says how far from its end to play: a number of ours would replace it.
     hls = new window.Hls(
       lowLatency
-        ? { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1 }
+        ? { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.2 }
         : { liveSyncDurationCount: ENOUGH_SEGMENTS, liveMaxLatencyDurationCount: 8, maxLiveSyncPlaybackRate: 1.05 },
     );
     hls.on(window.Hls.Events.ERROR, (event, data) => failed(data));

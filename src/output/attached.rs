@@ -114,11 +114,6 @@ impl Attached {
         self.live.pipeline()
     }
 
-    /// Running time.
-    pub(crate) fn now(&self) -> Duration {
-        self.clock.running_time().into()
-    }
-
     pub(crate) fn element(&self, name: &str) -> Result<gst::Element, OutputError> {
         Ok(self.live.element(name)?)
     }

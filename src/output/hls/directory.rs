@@ -16,6 +16,11 @@ impl Directory {
         self.0.join(name)
     }
 
+    /// Makes it.
+    pub(super) fn create(&self) -> Result<(), (PathBuf, io::Error)> {
+        fs::create_dir_all(&self.0).map_err(|error| (self.0.clone(), error))
+    }
+
     /// Lets a file appear or change as a whole: whoever reads sees the old one or the new one.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), (PathBuf, io::Error)> {
         let (path, unfinished) = (self.path(name), self.path(&format!(".{name}.new")));
@@ -39,7 +44,7 @@ impl Directory {
             let path = path.to_owned();
             move |error| (path, error)
         };
-        fs::create_dir_all(&self.0).map_err(at(&self.0))?;
+        self.create()?;
         for entry in fs::read_dir(&self.0).map_err(at(&self.0))?.flatten() {
             if is_ours(&entry.file_name().to_string_lossy()) {
                 fs::remove_file(entry.path()).map_err(at(&entry.path()))?;

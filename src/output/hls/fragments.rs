@@ -19,11 +19,12 @@ use super::super::players::Play;
 use super::super::spec::{HlsDestination, HlsFormat, HlsMode, Stream, Tracks};
 use super::super::streams::Forms;
 use super::super::tail::{Session, Tail};
+use super::cutting::{Cuts, Lengths};
 use super::directory::{Directory, INDEX};
 use super::keyframes;
 use super::playlist::{Kind, Playlist};
 use super::presentation::{Presentation, Track};
-use super::rendition::{Cut, Rendition, unfinished};
+use super::rendition::{Rendition, unfinished};
 use super::writing;
 use crate::probe::{self, Source, Wanted};
 
@@ -95,16 +96,8 @@ impl FragmentsTail {
         Playlist::new(kind, self.destination.segment + late, parts.then(|| self.part() + slack))
     }
 
-    fn cut(&self) -> Cut {
-        Cut {
-            segment: Duration::from_secs(self.destination.segment.into()),
-            on_grid: self.on_grid(),
-            list: self.destination.list as usize,
-        }
-    }
-
-    /// A sender far away knows nothing of our running time.
-    fn on_grid(&self) -> bool {
+    /// Whether we say where segments end. The muxer ends those of a sender far away with the next keyframe there is.
+    fn is_cut(&self) -> bool {
         self.tracks.video != Some(Stream::CopiedVideo)
     }
 
@@ -114,7 +107,8 @@ impl FragmentsTail {
         let place = if empty.kind == Kind::Vod { unfinished(&name) } else { name };
         let earlier = self.resumes.then(|| std::fs::read_to_string(directory.path(&place)).ok()).flatten();
         let earlier = earlier.and_then(|text| Playlist::parse(&text)).filter(|earlier| !earlier.ended);
-        let mut rendition = Rendition::new(directory.clone(), branch.rendition.as_deref(), self.cut(), empty);
+        let mut rendition =
+            Rendition::new(directory.clone(), branch.rendition.as_deref(), self.destination.list as usize, empty);
         if let Some(earlier) = earlier {
             rendition.resume(earlier).map_err(at_path)?;
         }
@@ -155,32 +149,30 @@ impl Tail for FragmentsTail {
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {
         let directory = Directory(self.destination.directory.clone());
-        if !self.resumes {
-            directory.clear().map_err(at_path)?;
-        }
+        if self.resumes { directory.create() } else { directory.clear() }.map_err(at_path)?;
         let branches = self.branches();
         let tracks = branches.iter().map(|branch| self.track(branch, &directory)).collect::<Result<_, _>>()?;
         let choice = self.destination.renditions.as_ref().map(|renditions| renditions.audio);
         let presentation = Presentation::new(directory, tracks, choice);
         self.complete.set(presentation.complete.subscribe()).ok();
         let presentation = Arc::new(Mutex::new(presentation));
-        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         for (index, branch) in branches.iter().enumerate() {
-            let (mux, cut) = (attached.element(&branch.mux)?, self.cut());
-            if self.destination.format == HlsFormat::LowLatency {
-                // A little less than a whole number of pictures: the part is out when the next picture comes, not the one after.
-                mux.set_property("chunk-duration", nanoseconds(self.part().saturating_sub(Duration::from_millis(1))));
-            }
-            // On a grid, segments end where the muxer is told; this is only when it was told nothing.
-            let longest = if cut.on_grid { 2 * cut.segment } else { cut.segment };
-            mux.set_property("fragment-duration", nanoseconds(longest));
+            let mux = attached.element(&branch.mux)?;
+            let segment = Duration::from_secs(self.destination.segment.into());
+            let lengths = self.is_cut().then(|| Lengths {
+                segment,
+                part: (self.destination.format == HlsFormat::LowLatency).then(|| self.part()),
+            });
+            mux.set_property("manual-split", lengths.is_some());
+            mux.set_property("fragment-duration", u64::try_from(segment.as_nanos()).unwrap_or(u64::MAX));
+            let cuts = Cuts::watch(&mux, lengths);
             let sink = attached
                 .element(&branch.sink)?
                 .downcast::<gst_app::AppSink>()
                 .map_err(|_| crate::media::MediaError::Link(format!("`{}` is not an appsink", branch.sink)))?;
-            writing::write(&sink, &mux, index, cut, attached.now(), Arc::clone(&presentation));
+            writing::write(&sink, &mux, index, cuts, Arc::clone(&presentation));
         }
-        if !self.on_grid() {
+        if !self.is_cut() {
             keyframes::ask_in_time(attached)?;
         }
         Ok(())

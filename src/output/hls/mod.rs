@@ -3,6 +3,7 @@
 //! MPEG-TS segments are `hlssink2`'s; for fragmented MP4 and low latency, GStreamer muxes and the playlists are ours. `serve` uses
 //! [`Playlist`] to answer requests that wait for a part.
 
+mod cutting;
 mod directory;
 mod fragments;
 mod keyframes;

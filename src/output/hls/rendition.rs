@@ -27,21 +27,9 @@ pub(super) struct Piece {
     pub(super) duration: Duration,
     /// It begins a fragment, with a keyframe.
     pub(super) begins: bool,
+    /// A segment ends with it.
+    pub(super) ends: bool,
 }
-
-/// How a rendition is cut and kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
-    /// A segment's length.
-    pub(super) segment: Duration,
-    /// Segments end where running time is a multiple of their length; otherwise when they are long enough.
-    pub(super) on_grid: bool,
-    /// How many are listed.
-    pub(super) list: usize,
-}
-
-/// How much before a multiple of its length a segment may end: where pictures fall is rounded.
-pub(super) const EARLY: Duration = Duration::from_millis(2);
 
 /// One media playlist.
 #[derive(Debug)]
@@ -51,10 +39,10 @@ pub(super) struct Rendition {
     prefix: String,
     /// Its playlist's file.
     pub(super) name: String,
-    cut: Cut,
+    list: usize,
     playlist: Playlist,
-    /// Wall clock and running time of its beginning, and how much there is.
-    start: Option<(Timestamp, Duration)>,
+    /// When it began, and how much there is.
+    start: Option<Timestamp>,
     written: Duration,
     bytes: Vec<u8>,
     map: Option<(String, Vec<u8>)>,
@@ -69,14 +57,14 @@ pub(super) struct Rendition {
 
 impl Rendition {
     /// `playlist` is empty.
-    pub(super) fn new(directory: Directory, rendition: Option<&str>, cut: Cut, playlist: Playlist) -> Self {
+    pub(super) fn new(directory: Directory, rendition: Option<&str>, list: usize, playlist: Playlist) -> Self {
         let prefix = rendition.map(|rendition| format!("{rendition}-")).unwrap_or_default();
         let name = rendition.map_or_else(|| INDEX.to_owned(), |rendition| format!("{rendition}.m3u8"));
         Self {
             directory,
             prefix,
             name,
-            cut,
+            list,
             playlist,
             start: None,
             written: Duration::ZERO,
@@ -112,9 +100,9 @@ impl Rendition {
         Ok(())
     }
 
-    /// The moment of the first piece, by the wall clock and in running time.
-    pub(super) fn begin(&mut self, wall: Timestamp, running: Duration) {
-        self.start.get_or_insert((wall, running));
+    /// The moment of the first piece.
+    pub(super) fn begin(&mut self, wall: Timestamp) {
+        self.start.get_or_insert(wall);
     }
 
     /// How far it is, for the other renditions.
@@ -149,7 +137,7 @@ impl Rendition {
         open.duration += piece.duration;
         self.written += piece.duration;
         self.bytes.extend_from_slice(&piece.bytes);
-        if self.is_full() {
+        if piece.ends {
             self.close()?;
         }
         if has_parts {
@@ -173,18 +161,8 @@ impl Rendition {
         Ok(())
     }
 
-    /// Whether the segment in the making ends here, known from where the muxer ends its fragments.
-    fn is_full(&self) -> bool {
-        let (Some((_, start)), Some(open)) = (self.start, &self.playlist.open) else { return false };
-        if !self.cut.on_grid {
-            return open.duration >= self.cut.segment;
-        }
-        let end = start + self.written;
-        end >= next_boundary(end.saturating_sub(open.duration), self.cut.segment)
-    }
-
     fn new_segment(&mut self, number: u64) -> Segment {
-        let (wall, _) = self.start.unwrap_or_else(|| (Timestamp::now(), Duration::ZERO));
+        let wall = self.start.unwrap_or_else(Timestamp::now);
         Segment {
             uri: format!("{}segment{number}.m4s", self.prefix),
             duration: Duration::ZERO,
@@ -218,7 +196,7 @@ impl Rendition {
         self.parts.push_back(segment.parts.clone());
         self.playlist.push(segment);
         self.complete += 1;
-        let gone = self.playlist.trim(self.cut.list);
+        let gone = self.playlist.trim(self.list);
         self.retired.extend(gone);
         while self.retired.len() > GRACE {
             let Some(old) = self.retired.pop_front() else { break };
@@ -251,14 +229,6 @@ impl Rendition {
 /// Where the playlist of a VOD stands until it is complete.
 pub(super) fn unfinished(name: &str) -> String {
     format!("{name}.unfinished")
-}
-
-/// The end of a segment that begins at this running time.
-pub(super) fn next_boundary(start: Duration, segment: Duration) -> Duration {
-    let whole = segment.as_nanos().max(1);
-    let number = (start + EARLY).as_nanos() / whole + 1;
-    let end = u64::try_from(number * whole).map_or(Duration::MAX, Duration::from_nanos);
-    end.saturating_sub(EARLY)
 }
 
 fn per_second(bits: u64, duration: Duration) -> u64 {

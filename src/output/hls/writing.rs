@@ -1,7 +1,6 @@
 //! From a muxer to the files: what its sink gets is told apart into headers, fragments and chunks.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,57 +10,41 @@ use gstreamer_app as gst_app;
 use gstreamer_pbutils as gst_pbutils;
 use jiff::Timestamp;
 
+use super::cutting::Cuts;
 use super::presentation::Presentation;
-use super::rendition::{Cut, EARLY, Piece};
-use crate::media::pipeline::running_time;
-
-/// The muxer is told so many ends of segments ahead.
-const AHEAD: u64 = 4;
-
-/// The first segment is at least so long.
-const SOON: Duration = Duration::from_millis(450);
+use super::rendition::Piece;
 
 /// Writes everything that comes out of `mux` as rendition `index`.
 pub(super) fn write(
     sink: &gst_app::AppSink,
     mux: &gst::Element,
     index: usize,
-    cut: Cut,
-    now: Duration,
+    cuts: Cuts,
     presentation: Arc<Mutex<Presentation>>,
 ) {
     // A fragment's header and media come together.
     sink.set_property("buffer-list", true);
-    let beginning = Beginning::watch(mux);
-    if cut.on_grid {
-        // A keyframe that is wanted at once comes too late, and with it the end of a segment.
-        split_ahead(mux, now + SOON, cut);
-    }
     let ended = Arc::clone(&presentation);
     let mux = mux.downgrade();
-    let mut position = None;
+    let mut begun = false;
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let mux = mux.upgrade().ok_or(gst::FlowError::Eos)?;
-        let Some(piece) = piece(&sample) else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(mut piece) = piece(&sample) else { return Ok(gst::FlowSuccess::Ok) };
         let mut presentation = presentation.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(track) = presentation.track(index) {
-            if position.is_none()
-                && let Some(start) = beginning.get()
-            {
-                position = Some(start);
+            if !begun && let Some(start) = cuts.start() {
+                begun = true;
                 let age = sink.current_running_time().map_or(Duration::ZERO, Duration::from).saturating_sub(start);
-                track.rendition.begin(Timestamp::now().saturating_sub(age).unwrap_or_default(), start);
+                track.rendition.begin(Timestamp::now().saturating_sub(age).unwrap_or_default());
             }
             if track.known.is_none() {
                 track.known = known(&mux);
             }
         }
-        if let Some(position) = &mut position {
-            *position += piece.duration;
-            if cut.on_grid {
-                split_ahead(&mux, *position, cut);
-            }
+        match cuts.next() {
+            Some((duration, ends)) => (piece.duration, piece.ends) = (duration, ends),
+            None => piece.ends = true,
         }
         presentation.push(index, piece).map_err(|fault| {
             report(sink, &fault);
@@ -83,45 +66,9 @@ fn report(sink: &gst_app::AppSink, (path, error): &(PathBuf, std::io::Error)) {
     gst::element_error!(sink, gst::ResourceError::Write, ("{}: {error}", path.display()));
 }
 
-/// The running time of the first media that a muxer gets.
-struct Beginning(Arc<AtomicU64>);
-
-impl Beginning {
-    fn watch(mux: &gst::Element) -> Self {
-        let first = Arc::new(AtomicU64::new(u64::MAX));
-        for pad in mux.sink_pads() {
-            let first = Arc::clone(&first);
-            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-                if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
-                    first.fetch_min(time.nseconds(), Ordering::Relaxed);
-                }
-                gst::PadProbeReturn::Remove
-            });
-        }
-        Self(first)
-    }
-
-    fn get(&self) -> Option<Duration> {
-        let first = self.0.load(Ordering::Relaxed);
-        (first < u64::MAX).then(|| Duration::from_nanos(first))
-    }
-}
-
-/// Tells the muxer where the next segments end: where running time is a multiple of their length, in every rendition.
-fn split_ahead(mux: &gst::Element, from: Duration, cut: Cut) {
-    let length = u64::try_from(cut.segment.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let from = u64::try_from(from.as_nanos()).unwrap_or(u64::MAX) / length;
-    for number in from + 1..=from + AHEAD {
-        let end = Duration::from_nanos(number.saturating_mul(length)).saturating_sub(EARLY);
-        if let Ok(end) = gst::ClockTime::try_from(end) {
-            mux.emit_by_name::<()>("split-at-running-time", &[&end]);
-        }
-    }
-}
-
 /// Reads what the muxer pushes at once: perhaps a header of the whole stream, then that of a fragment or a chunk, then media.
 fn piece(sample: &gst::Sample) -> Option<Piece> {
-    let mut piece = Piece { header: None, bytes: Vec::new(), duration: Duration::ZERO, begins: false };
+    let mut piece = Piece { header: None, bytes: Vec::new(), duration: Duration::ZERO, begins: false, ends: false };
     let mut add = |buffer: &gst::BufferRef| {
         let Ok(map) = buffer.map_readable() else { return };
         let flags = buffer.flags();
