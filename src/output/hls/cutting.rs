@@ -19,6 +19,9 @@ const EARLY: Duration = Duration::from_millis(2);
 /// The first segment is at least so long: a keyframe that is wanted at once comes too late.
 const SOON: Duration = Duration::from_millis(450);
 
+/// Sound that is so far behind the picture does not come.
+const SILENT: Duration = Duration::from_millis(1500);
+
 /// How one rendition is cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lengths {
@@ -26,6 +29,8 @@ pub(super) struct Lengths {
     pub(super) segment: Duration,
     /// Of a part.
     pub(super) part: Option<Duration>,
+    /// Segments end at multiples of their length; otherwise that long after they began, for a sender who is asked for keyframes.
+    pub(super) on_grid: bool,
 }
 
 /// What a muxer was told.
@@ -50,6 +55,14 @@ enum Cut {
     Segment,
 }
 
+impl Cut {
+    /// Puts the cut in front of what comes next.
+    fn tell(self, pad: &gst::Pad) {
+        let split = gst::Structure::builder("FMP4MuxSplitNow").field("chunk", self == Self::Part).build();
+        pad.push_event(gst::event::CustomDownstream::new(split));
+    }
+}
+
 /// The stream that decides.
 #[derive(Debug)]
 struct Leader {
@@ -60,13 +73,21 @@ struct Leader {
 
 impl Leader {
     fn new(lengths: Lengths, start: Duration) -> Self {
-        Self { lengths, part: start, boundary: next_multiple(start + SOON, lengths.segment) }
+        let mut leader = Self { lengths, part: start, boundary: Duration::ZERO };
+        leader.boundary = if lengths.on_grid { leader.after(start + SOON) } else { leader.after(start) };
+        leader
+    }
+
+    /// Where a segment ends that begins at this time.
+    fn after(&self, time: Duration) -> Duration {
+        let Lengths { segment, on_grid, .. } = self.lengths;
+        if on_grid { next_multiple(time + EARLY, segment) } else { time + segment }
     }
 
     /// Whether a cut is due in front of this picture.
     fn cut(&mut self, time: Duration, keyframe: bool) -> Option<Cut> {
         if keyframe && time + EARLY >= self.boundary {
-            self.boundary = next_multiple(time + EARLY, self.lengths.segment);
+            self.boundary = self.after(time);
             self.part = time;
             return Some(Cut::Segment);
         }
@@ -86,31 +107,37 @@ fn next_multiple(time: Duration, length: Duration) -> Duration {
 }
 
 impl Cuts {
-    /// Cuts what goes into `mux`, which is in `manual-split` mode; without lengths it only looks on.
-    pub(super) fn watch(mux: &gst::Element, lengths: Option<Lengths>) -> Self {
+    /// Cuts what goes into `mux`, which is in `manual-split` mode.
+    pub(super) fn watch(mux: &gst::Element, lengths: Lengths) -> Self {
         let cuts = Self::default();
-        for (index, sink) in mux.sink_pads().into_iter().enumerate() {
+        let sinks = mux.sink_pads();
+        let second = sinks.get(1).and_then(|sink| sink.peer()).map(|pad| pad.downgrade());
+        for (index, sink) in sinks.into_iter().enumerate() {
             // Events have to be in the muxer before the picture is.
             let Some(pad) = sink.peer() else { continue };
-            let (state, sink) = (Arc::clone(&cuts.0), sink.downgrade());
+            let (state, sink, second) = (Arc::clone(&cuts.0), sink.downgrade(), second.clone());
             pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
                 let Some((buffer, sink)) = info.buffer().zip(sink.upgrade()) else { return gst::PadProbeReturn::Ok };
                 let Some(time) = running_time(pad, buffer).map(Duration::from) else { return gst::PadProbeReturn::Ok };
                 let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-                let (cut, wanted) = {
+                let (cut, wanted, silent) = {
                     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                     if index == 0 {
                         state.start.get_or_insert(time);
                     }
-                    match lengths {
-                        Some(lengths) if index == 0 => state.lead(lengths, time, keyframe),
-                        Some(_) => (state.follow(time), None),
-                        None => return gst::PadProbeReturn::Remove,
+                    if index == 0 {
+                        let (cut, wanted) = state.lead(lengths, time, keyframe);
+                        (cut, wanted, state.overdue(time))
+                    } else {
+                        (state.follow(time), None, None)
                     }
                 };
                 if let Some(cut) = cut {
-                    let split = gst::Structure::builder("FMP4MuxSplitNow").field("chunk", cut == Cut::Part).build();
-                    pad.push_event(gst::event::CustomDownstream::new(split));
+                    cut.tell(pad);
+                }
+                // Somebody who sends no sound must not hold back the picture.
+                if let Some((cut, second)) = silent.zip(second.as_ref().and_then(|second| second.upgrade())) {
+                    cut.tell(&second);
                 }
                 if let Some(wanted) = wanted.and_then(|wanted| gst::ClockTime::try_from(wanted).ok()) {
                     let request =
@@ -157,6 +184,12 @@ impl State {
         (cut, (cut == Some(Cut::Segment)).then(|| wanted(boundary)).flatten())
     }
 
+    /// A cut that the second stream should have come to long ago.
+    fn overdue(&mut self, time: Duration) -> Option<Cut> {
+        let (_, cut) = self.follower.pop_front_if(|(due, _)| time > *due + SILENT)?;
+        Some(cut)
+    }
+
     fn follow(&mut self, time: Duration) -> Option<Cut> {
         let (_, cut) = self.follower.pop_front_if(|(due, _)| time + EARLY >= *due)?;
         Some(cut)
@@ -173,7 +206,7 @@ mod tests {
 
     #[test]
     fn segments_end_at_multiples_and_parts_begin_anew_with_each() {
-        let mut leader = Leader::new(Lengths { segment: ms(2000), part: Some(ms(300)) }, ms(7100));
+        let mut leader = Leader::new(Lengths { segment: ms(2000), part: Some(ms(300)), on_grid: true }, ms(7100));
         let mut cuts = Vec::new();
         for picture in 1..40 {
             let time = ms(7100 + 100 * picture);
@@ -190,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_boundary_that_is_too_near_and_a_keyframe_that_is_too_late_cost_one_segment_only() {
-        let mut leader = Leader::new(Lengths { segment: ms(1000), part: None }, ms(3700));
+        let mut leader = Leader::new(Lengths { segment: ms(1000), part: None, on_grid: true }, ms(3700));
         assert_eq!(leader.cut(ms(4000), true), None, "the keyframe could not be asked for in time");
         assert_eq!(leader.cut(ms(5000), false), None);
         assert_eq!(leader.cut(ms(5300), true), Some(Cut::Segment));
@@ -198,9 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_stream_ends_its_segments_with_the_first_keyframe_after_their_length() {
+        let mut leader = Leader::new(Lengths { segment: ms(2000), part: None, on_grid: false }, ms(3700));
+        for (time, cut) in [(5200, false), (5800, true), (7400, false), (7800, true)] {
+            assert_eq!(leader.cut(ms(time), true).is_some(), cut, "{time}");
+        }
+    }
+
+    #[test]
+    fn sound_that_stays_away_does_not_hold_back_the_picture() {
+        let mut state = State::default();
+        let lengths = Lengths { segment: ms(1000), part: None, on_grid: true };
+        let cuts = (0..100).filter_map(|picture| {
+            state.lead(lengths, ms(100 * picture), picture % 10 == 0);
+            state.overdue(ms(100 * picture))
+        });
+        assert_eq!(cuts.count(), 8);
+    }
+
+    #[test]
     fn a_second_stream_is_cut_as_often_as_the_first() {
         let mut state = State::default();
-        let lengths = Lengths { segment: ms(1000), part: Some(ms(300)) };
+        let lengths = Lengths { segment: ms(1000), part: Some(ms(300)), on_grid: true };
         for picture in 0..40 {
             state.lead(lengths, ms(100 * picture), picture % 10 == 0);
         }

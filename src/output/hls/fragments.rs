@@ -96,8 +96,8 @@ impl FragmentsTail {
         Playlist::new(kind, self.destination.segment + late, parts.then(|| self.part() + slack))
     }
 
-    /// Whether we say where segments end. The muxer ends those of a sender far away with the next keyframe there is.
-    fn is_cut(&self) -> bool {
+    /// A sender far away knows nothing of our running time.
+    fn on_grid(&self) -> bool {
         self.tracks.video != Some(Stream::CopiedVideo)
     }
 
@@ -158,21 +158,22 @@ impl Tail for FragmentsTail {
         let presentation = Arc::new(Mutex::new(presentation));
         for (index, branch) in branches.iter().enumerate() {
             let mux = attached.element(&branch.mux)?;
-            let segment = Duration::from_secs(self.destination.segment.into());
-            let lengths = self.is_cut().then(|| Lengths {
-                segment,
-                part: (self.destination.format == HlsFormat::LowLatency).then(|| self.part()),
-            });
-            mux.set_property("manual-split", lengths.is_some());
-            mux.set_property("fragment-duration", u64::try_from(segment.as_nanos()).unwrap_or(u64::MAX));
-            let cuts = Cuts::watch(&mux, lengths);
+            mux.set_property("manual-split", true);
+            let cuts = Cuts::watch(
+                &mux,
+                Lengths {
+                    segment: Duration::from_secs(self.destination.segment.into()),
+                    part: (self.destination.format == HlsFormat::LowLatency).then(|| self.part()),
+                    on_grid: self.on_grid(),
+                },
+            );
             let sink = attached
                 .element(&branch.sink)?
                 .downcast::<gst_app::AppSink>()
                 .map_err(|_| crate::media::MediaError::Link(format!("`{}` is not an appsink", branch.sink)))?;
             writing::write(&sink, &mux, index, cuts, Arc::clone(&presentation));
         }
-        if !self.is_cut() {
+        if !self.on_grid() {
             keyframes::ask_in_time(attached)?;
         }
         Ok(())

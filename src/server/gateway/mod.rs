@@ -39,8 +39,8 @@ pub struct GatewayConfig {
     pub arguments: Vec<String>,
     /// Further environment of each bridge.
     pub environment: Vec<(String, String)>,
-    /// Whether what is watched is low-latency HLS.
-    pub low_latency: bool,
+    /// The settings of the HLS output, like `format=ll`.
+    pub hls: String,
     /// How many bridges may run at once: each costs an encoder.
     pub most: usize,
     /// How long a bridge goes on without anybody watching.
@@ -70,7 +70,7 @@ impl GatewayConfig {
             program,
             arguments: Vec::new(),
             environment: Vec::new(),
-            low_latency: false,
+            hls: String::new(),
             most: 16,
             idle: Duration::from_secs(60),
             exit_when_empty: Duration::from_secs(10),
@@ -241,7 +241,7 @@ impl Owner {
         if self.bridges.len() >= self.config.most {
             return Err(GatewayError::TooMany(self.config.most));
         }
-        let plan = BridgePlan::on_demand(room, self.directory.path(), self.config.low_latency)
+        let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls)
             .map_err(|source| GatewayError::Resources { room: room.to_owned(), source })?;
         self.start(plan)
     }
