@@ -21,6 +21,7 @@ use super::{Context, Exit, Failure, print_line};
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
   roomcast serve --listen :8080 --whip-token SECRET
+  roomcast serve --low-latency --renditions 720p,360p,audio
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges
   roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
 

@@ -115,6 +115,7 @@ fn what_is_written_is_read_again() {
     let mut playlist = low_latency(3, 2);
     playlist.discontinuity_sequence = 4;
     playlist.sequence = 17;
+    playlist.segments[0].parts.clear();
     playlist.segments[1].discontinuity = true;
     playlist.segments[1].map = "init1.mp4".into();
     playlist.segments[2].map = "init1.mp4".into();
