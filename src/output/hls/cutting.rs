@@ -186,13 +186,12 @@ impl State {
 
     /// A cut that the second stream should have come to long ago.
     fn overdue(&mut self, time: Duration) -> Option<Cut> {
-        let (_, cut) = self.follower.pop_front_if(|(due, _)| time > *due + SILENT)?;
-        Some(cut)
+        self.follow(time.checked_sub(SILENT)?)
     }
 
     fn follow(&mut self, time: Duration) -> Option<Cut> {
-        let (_, cut) = self.follower.pop_front_if(|(due, _)| time + EARLY >= *due)?;
-        Some(cut)
+        self.follower.front().filter(|(due, _)| time + EARLY >= *due)?;
+        self.follower.pop_front().map(|(_, cut)| cut)
     }
 }
 

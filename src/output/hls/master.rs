@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Width, height and pictures per second.
+pub(super) type Picture = (i32, i32, f64);
+
 /// A rendition with what a player must know to choose it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Variant {
@@ -13,8 +16,8 @@ pub(super) struct Variant {
     pub(super) peak: u64,
     /// Bits per second.
     pub(super) average: u64,
-    /// Width, height and pictures per second; `None` for sound.
-    pub(super) picture: Option<(i32, i32, f64)>,
+    /// `None` for sound.
+    pub(super) picture: Option<Picture>,
 }
 
 /// All renditions, highest first.

@@ -148,7 +148,7 @@ impl Playlist {
     /// How many segments are so far from the end that a delta update leaves them out.
     fn skippable(&self) -> usize {
         let boundary = Duration::from_secs((SKIP_UNTIL * self.target).into());
-        let mut left = self.from_the_end();
+        let mut left = self.length();
         self.segments
             .iter()
             .take_while(|segment| {
@@ -160,7 +160,7 @@ impl Playlist {
     }
 
     /// The length of all.
-    fn from_the_end(&self) -> Duration {
+    fn length(&self) -> Duration {
         self.segments.iter().chain(&self.open).map(|segment| segment.duration).sum()
     }
 
@@ -172,7 +172,7 @@ impl Playlist {
             text.line(format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
         }
         let parts_within = Duration::from_secs((PARTS_FOR * self.target).into());
-        let mut to_the_end = self.from_the_end();
+        let mut to_the_end = self.length();
         // A delta's first segment has the map of the one before it.
         let mut map =
             skipped.checked_sub(1).and_then(|last| self.segments.get(last)).map(|segment| segment.map.as_str());

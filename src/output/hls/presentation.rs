@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use super::directory::{Directory, INDEX};
-use super::master::{Master, Variant};
+use super::master::{Master, Picture, Variant};
 use super::rendition::{Piece, Rendition};
 
 /// One rendition, or several with a multivariant playlist.
@@ -28,7 +28,7 @@ pub(super) struct Track {
     /// What is encoded at, in bits per second.
     pub(super) nominal: u64,
     /// Codecs and picture, once something has flowed.
-    pub(super) known: Option<(String, Option<(i32, i32, f64)>)>,
+    pub(super) known: Option<(String, Option<Picture>)>,
     pub(super) is_sound: bool,
 }
 

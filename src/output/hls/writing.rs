@@ -11,6 +11,7 @@ use gstreamer_pbutils as gst_pbutils;
 use jiff::Timestamp;
 
 use super::cutting::Cuts;
+use super::master::Picture;
 use super::presentation::Presentation;
 use super::rendition::Piece;
 
@@ -91,7 +92,7 @@ fn piece(sample: &gst::Sample) -> Option<Piece> {
 }
 
 /// The codecs (RFC 6381) and the picture of what a muxer gets.
-fn known(mux: &gst::Element) -> Option<(String, Option<(i32, i32, f64)>)> {
+fn known(mux: &gst::Element) -> Option<(String, Option<Picture>)> {
     let (mut codecs, mut picture) = (Vec::new(), None);
     for pad in mux.sink_pads() {
         let caps = pad.current_caps()?;
