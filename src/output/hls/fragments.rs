@@ -159,6 +159,9 @@ impl Tail for FragmentsTail {
         for (index, branch) in branches.iter().enumerate() {
             let mux = attached.element(&branch.mux)?;
             mux.set_property("manual-split", true);
+            if !self.on_grid() {
+                keyframes::decoded_as_shown(&mux);
+            }
             let cuts = Cuts::watch(
                 &mux,
                 Lengths {

@@ -30,6 +30,19 @@ pub(super) fn ask_in_time(attached: &Attached) -> Result<(), OutputError> {
     Ok(())
 }
 
+/// Gives pictures that came by RTP the moment of their decoding, which the muxer of MP4 asks for: they are decoded in the order in
+/// which they are shown, because nobody who is in a call waits for pictures that come later.
+pub(super) fn decoded_as_shown(mux: &gst::Element) {
+    let Some(pad) = mux.sink_pads().first().and_then(|sink| sink.peer()) else { return };
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        if let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.dts().is_none()) {
+            let shown = buffer.pts();
+            buffer.make_mut().set_dts(shown);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
 /// The moment on the clock for which a keyframe is asked, when it is still to come.
 fn due(event: &gst::Event, pipeline: &gst::Pipeline) -> Option<gst::ClockTime> {
     let request = gst_video::UpstreamForceKeyUnitEvent::parse(event).ok()?;
