@@ -31,7 +31,7 @@ async function look() {
   if (mine !== attempt) return;
   const after = Number(answer.headers.get("retry-after")) || RETRY_SECONDS;
   const body = (await answer.text()).trim();
-  if (answer.ok) return playable(body) ? play() : wait(mine, "The broadcast is starting…", 1);
+  if (answer.ok) return playable(body) ? play(!ownSegments(body)) : wait(mine, "The broadcast is starting…", 1);
   const said = body.slice(0, 200);
   if (answer.status === 503) return wait(mine, "The broadcast is starting…", after);
   if (answer.status === 404) {
@@ -42,7 +42,14 @@ async function look() {
 }
 
 function playable(text) {
+  // With low latency a player starts so many parts before the end, and a list of renditions is written when they are there.
+  if (!ownSegments(text)) return true;
   return (text.match(/^#EXTINF:/gm) ?? []).length >= ENOUGH_SEGMENTS || text.includes("#EXT-X-ENDLIST");
+}
+
+/** Whether a playlist is one of whole segments. */
+function ownSegments(text) {
+  return !text.includes("#EXT-X-PART:") && !text.includes("#EXT-X-STREAM-INF:");
 }
 
 function sentence(text) {
@@ -58,17 +65,18 @@ function wait(mine, text, seconds) {
 
 // ---- playing
 
-function play() {
+function play(itsOwnPace) {
   stop();
   say("starting", "Starting…");
   // Safari and recent Chromium say that they play HLS by themselves; hls.js tells more, so it goes first where it works
   // and an iPhone without it plays natively.
   if (window.Hls?.isSupported()) {
-    hls = new window.Hls({
-      liveSyncDurationCount: ENOUGH_SEGMENTS,
-      liveMaxLatencyDurationCount: 8,
-      maxLiveSyncPlaybackRate: 1.05,
-    });
+    // With low latency the playlist itself says how far from its end to play: a number of ours would replace it.
+    hls = new window.Hls(
+      itsOwnPace
+        ? { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.2 }
+        : { liveSyncDurationCount: ENOUGH_SEGMENTS, liveMaxLatencyDurationCount: 8, maxLiveSyncPlaybackRate: 1.05 },
+    );
     hls.on(window.Hls.Events.ERROR, (event, data) => failed(data));
     hls.on(window.Hls.Events.MANIFEST_PARSED, begin);
     hls.loadSource(playlist);
@@ -217,6 +225,7 @@ window.__watch = {
       time: video.currentTime,
       width: video.videoWidth,
       height: video.videoHeight,
+      levels: hls?.levels.map((level) => level.height) ?? [],
     };
   },
 };

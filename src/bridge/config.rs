@@ -143,7 +143,7 @@ impl BridgeConfig {
                 return Err(spec.refuse(missing.to_string()).into());
             }
         }
-        if self.outputs.iter().any(|spec| spec.tracks.video == Some(Stream::H264)) {
+        if self.outputs.iter().any(|spec| matches!(spec.tracks.video, Some(Stream::H264 | Stream::Rendition(_)))) {
             self.encoder.resolve()?;
         }
         let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
@@ -153,6 +153,9 @@ impl BridgeConfig {
                     "this GStreamer can decode none of the {kind} codecs asked for: `roomcast doctor` says what to install"
                 )));
             }
+        }
+        for spec in &self.outputs {
+            spec.check_heights(height)?;
         }
         // Last, because it makes directories: a run that is refused leaves nothing behind.
         for spec in &self.outputs {

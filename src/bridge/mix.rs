@@ -18,6 +18,8 @@ use crate::media::layout::Rect;
 use crate::media::mixer::{Mixer, MixerInput, PIECE_OF_SOUND};
 use crate::media::producer::Producer;
 use crate::media::relay::Relay;
+use crate::media::scaler::Scaler;
+use crate::output::spec::Height;
 use crate::output::{Stream, Streams};
 use crate::terms::MediaKind;
 
@@ -29,6 +31,7 @@ pub(crate) struct Mix {
     clock: MediaClock,
     mixers: BTreeMap<MediaKind, Arc<Mixer>>,
     encoders: BTreeMap<Stream, StreamEncoder>,
+    scalers: BTreeMap<Stream, Scaler>,
     relays: BTreeMap<Stream, Relay>,
     fault_sender: mpsc::Sender<BridgeError>,
     faults: mpsc::Receiver<BridgeError>,
@@ -45,6 +48,7 @@ impl Mix {
             clock: clock.clone(),
             mixers: BTreeMap::new(),
             encoders: BTreeMap::new(),
+            scalers: BTreeMap::new(),
             relays: BTreeMap::new(),
             fault_sender,
             faults,
@@ -95,6 +99,9 @@ impl Mix {
             if let Some(encoder) = self.encoders.remove(&stream) {
                 encoder.stop().await;
             }
+            if let Some(scaler) = self.scalers.remove(&stream) {
+                scaler.stop().await;
+            }
         }
         for stream in self.relays.keys().copied().filter(idle).collect::<Vec<_>>() {
             self.streams.remove(stream);
@@ -120,11 +127,19 @@ impl Mix {
     }
 
     async fn start_encoder(&mut self, stream: Stream, raw: &Producer) -> Result<(), BridgeError> {
-        let (clock, settings) = (&self.clock, self.config.encoder_settings());
+        let mut settings = self.config.encoder_settings();
+        let raw = match stream {
+            Stream::Rendition(height) => {
+                settings.video_bitrate = height.bitrate(settings.video_bitrate, self.config.canvas.size.height);
+                &self.scale(stream, height, raw).await?
+            }
+            _ => raw,
+        };
+        let clock = &self.clock;
         let mut encoder = match stream {
-            Stream::H264 => {
+            Stream::H264 | Stream::Rendition(_) => {
                 let encoder = self.config.encoder.resolve()?;
-                tracing::info!(encoder = encoder.name, "encodes H.264");
+                tracing::info!(encoder = encoder.name, bitrate = settings.video_bitrate, "encodes H.264");
                 StreamEncoder::h264(clock, raw, encoder, &settings)?
             }
             Stream::Vp8 => StreamEncoder::vp8(clock, raw, &settings)?,
@@ -137,6 +152,20 @@ impl Mix {
         self.streams.insert(stream, encoder.producer().clone());
         self.encoders.insert(stream, encoder);
         Ok(())
+    }
+
+    /// The mixed picture in the size of a rendition.
+    async fn scale(&mut self, stream: Stream, height: Height, raw: &Producer) -> Result<Producer, BridgeError> {
+        let size = self.config.canvas.size;
+        if i32::from(height.0) == size.height {
+            return Ok(raw.clone());
+        }
+        let mut scaler = Scaler::new(&self.clock, raw, size.with_height(height.0.into()))?;
+        self.watchers.spawn(watch("a scaler", scaler.take_events(), self.fault_sender.clone()));
+        scaler.play().await?;
+        let scaled = scaler.producer().clone();
+        self.scalers.insert(stream, scaler);
+        Ok(scaled)
     }
 
     /// Which kinds of media the mix takes, and therefore have to be decoded.
@@ -199,7 +228,8 @@ impl Mix {
     /// Pictures that the first video encoder took, and those that came too fast for any of them.
     pub(crate) fn frames(&self) -> (u64, u64) {
         let taken = self.encoders(MediaKind::Video).next().map_or(0, StreamEncoder::pushed);
-        (taken, self.encoders(MediaKind::Video).map(StreamEncoder::dropped).sum::<u64>())
+        let dropped = self.encoders(MediaKind::Video).map(StreamEncoder::dropped).sum::<u64>();
+        (taken, dropped + self.scalers.values().map(Scaler::dropped).sum::<u64>())
     }
 
     /// Ends everything in bounded time.

@@ -30,6 +30,7 @@ const CONTROLS: usize = 16;
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'hls:www?format=ll&renditions=720p,360p,audio'
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
   roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
   roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
@@ -45,8 +46,8 @@ pub(crate) struct Options {
     room_url: String,
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, srt://:PORT?mode=listener,
     /// rtsp://:PORT/NAME?mode=serve for players that come, rtsp://USER:PASSWORD@HOST/PATH to publish to a media server,
-    /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN, hls:DIR, or a file (.mkv, .mp4, .webm);
-    /// may be repeated.
+    /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN,
+    /// hls:DIR?format=ts|fmp4|ll&mode=live|event|vod&renditions=720p,360p,audio, or a file (.mkv, .mp4, .webm); may be repeated.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use roomcast::media::layout::Size;
+use roomcast::output::OutputSpec;
 use roomcast::server::{
     AllowedOrigins, GatewayConfig, ListenAddress, RtcConfig, Server, ServerConfig, WhipToken, serve,
 };
@@ -20,6 +21,7 @@ use super::{Context, Exit, Failure, print_line};
   roomcast serve
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
   roomcast serve --listen :8080 --whip-token SECRET
+  roomcast serve --low-latency --renditions 720p,360p,audio
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges
   roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
 
@@ -50,6 +52,12 @@ pub(crate) struct Options {
     /// Pictures per second that bridges make.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..=120), conflicts_with = "no_bridges")]
     fps: i32,
+    /// Low-latency HLS in fragmented MP4: about two seconds behind instead of six, with more requests of each viewer.
+    #[arg(long, conflicts_with = "no_bridges")]
+    low_latency: bool,
+    /// Several sizes of the picture to choose from, and sound alone: 720p,360p,audio. Each costs an encoder.
+    #[arg(long, value_name = "LIST", conflicts_with = "no_bridges", value_parser = renditions)]
+    renditions: Option<String>,
     #[command(flatten)]
     network: NetworkOptions,
 }
@@ -64,7 +72,10 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         let picture = ["--size", &options.size.to_string(), "--fps", &options.fps.to_string()].map(str::to_owned);
         let arguments = picture.into_iter().chain(options.network.arguments()).collect();
         let idle = Duration::from_secs(options.bridge_idle);
-        Some(GatewayConfig { idle, arguments, most, ..config })
+        let hls = hls_settings(options.low_latency, options.renditions.as_deref());
+        let output = format!("hls:x?{hls}").parse::<OutputSpec>().map_err(Failure::bad_arguments)?;
+        output.check_heights(options.size.height).map_err(Failure::bad_arguments)?;
+        Some(GatewayConfig { idle, arguments, most, hls, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {
@@ -80,6 +91,21 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     announce(&server, watchable, context.json);
     server.closed().await;
     Ok(Exit::Done)
+}
+
+/// The settings of the HLS output of bridges.
+fn hls_settings(low_latency: bool, renditions: Option<&str>) -> String {
+    match (low_latency, renditions) {
+        (false, None) => String::new(),
+        (true, None) => "format=ll".into(),
+        (_, Some(renditions)) => format!("format={}&renditions={renditions}", if low_latency { "ll" } else { "fmp4" }),
+    }
+}
+
+/// Checks a list of renditions as the output does.
+fn renditions(list: &str) -> Result<String, String> {
+    let settings = hls_settings(false, Some(list));
+    format!("hls:x?{settings}").parse::<OutputSpec>().map(|_| list.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Says where the server is.

@@ -55,8 +55,10 @@ pub enum Job {
     EncodeAudio,
     /// Send RTP with an SDP.
     Rtp,
-    /// Write HLS.
+    /// Write HLS with MPEG-TS segments.
     Hls,
+    /// Write HLS with fragmented MP4, and with low latency.
+    HlsFragments,
     /// Record Matroska.
     Mkv,
     /// Record fragmented MP4, and make it seekable.
@@ -85,7 +87,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -97,6 +99,7 @@ impl Job {
         Self::EncodeAudio,
         Self::Rtp,
         Self::Hls,
+        Self::HlsFragments,
         Self::Mkv,
         Self::Mp4,
         Self::Webm,
@@ -159,6 +162,7 @@ impl Job {
             }
             Self::Rtp => &[&[("rtph264pay", GOOD)], &[("rtpmp4gpay", GOOD)], &[("rtpbin", GOOD)], &[("udpsink", GOOD)]],
             Self::Hls => &[&[("hlssink2", BAD)], &[("mpegtsmux", BAD)]],
+            Self::HlsFragments => &[&[("isofmp4mux", LINKED)], &[("qtdemux", GOOD)]],
             Self::Mkv => &[&[("matroskamux", GOOD)]],
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
             Self::Webm => &[&[("webmmux", GOOD)], &[("vp8enc", GOOD)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
@@ -215,6 +219,7 @@ impl fmt::Display for Job {
             Self::EncodeAudio => f.write_str("encode AAC"),
             Self::Rtp => f.write_str("output RTP"),
             Self::Hls => f.write_str("output HLS"),
+            Self::HlsFragments => f.write_str("output HLS in fragmented MP4"),
             Self::Mkv => f.write_str("record MKV"),
             Self::Mp4 => f.write_str("record MP4"),
             Self::Webm => f.write_str("record WebM"),

@@ -14,6 +14,7 @@ pub mod pipeline;
 pub mod producer;
 pub mod relay;
 pub mod remux;
+pub mod scaler;
 pub mod template;
 
 mod decode;

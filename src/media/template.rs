@@ -99,6 +99,8 @@ pub struct Ends {
     pub video: Option<Parser>,
     /// The end of sound; `None` leaves out the lines that begin with `audio:`.
     pub audio: Option<Parser>,
+    /// How often a line that begins with `lower:` is there, for smaller pictures; `{n}` in it is counted from 0.
+    pub lower: usize,
 }
 
 /// What a stream passes first: for `{parse}` in a template what finds out what a muxer wants to know about it, and for `{pay}`
@@ -167,6 +169,11 @@ pub fn text(template: &str, ends: Ends) -> Result<String, TemplateError> {
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
 fn with_ends(text: &str, ends: Ends) -> String {
     let line = |line: &str| {
+        if let Some(rest) = line.strip_prefix("lower:") {
+            let Some(form) = ends.video else { return String::new() };
+            let numbered = |n: usize| rest.replace("{parse}", form.parse).replace("{n}", &n.to_string());
+            return (0..ends.lower).map(numbered).collect();
+        }
         let (end, rest) = match (line.strip_prefix("video:"), line.strip_prefix("audio:")) {
             (Some(rest), _) => (ends.video, rest),
             (_, Some(rest)) => (ends.audio, rest),
@@ -207,6 +214,7 @@ mod tests {
     const BOTH: Ends = Ends {
         video: Some(Parser { parse: "h264parse", pay: "rtph264pay pt=96" }),
         audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay pt=97" }),
+        lower: 2,
     };
 
     #[test]

@@ -96,12 +96,19 @@ impl Attached {
         };
         let picture = sources.video.as_ref().map(|producer| feed("video", producer)).transpose()?;
         let sound = sources.audio.as_ref().map(|producer| feed("audio", producer)).transpose()?;
+        let lower = sources.lower.iter().enumerate();
+        let lower: Vec<_> =
+            lower.map(|(index, producer)| feed(&format!("lower{index}"), producer)).collect::<Result<_, _>>()?;
         let start = clock.running_time();
         start_together(picture.as_ref().map(|(_, pad)| pad), sound.as_ref().map(|(_, pad)| pad), start);
         if let Some(video) = &sources.video {
             video.request_keyframe(start);
         }
-        let fed: Vec<_> = picture.into_iter().chain(sound).collect();
+        for ((_, pad), producer) in lower.iter().zip(&sources.lower) {
+            start_together(Some(pad), None, start);
+            producer.request_keyframe(start);
+        }
+        let fed: Vec<_> = picture.into_iter().chain(sound).chain(lower).collect();
         let progress = Progress::watch(fed.iter().map(|(_, pad)| pad));
         let feeds = fed.into_iter().map(|(feed, _)| feed).collect();
         Ok(Self { live, clock: clock.clone(), ends, feeds, progress })

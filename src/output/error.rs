@@ -57,6 +57,18 @@ pub enum OutputError {
     /// A stream that this output needs is not made.
     #[error("this output needs {0:?}, which is not encoded")]
     NoStream(Stream),
+    /// A participant's codec does not fit into this output.
+    #[error("the participant sends {codec}, which {container} cannot carry: {remedy}, or leave out {setting}=copy")]
+    WrongCodec {
+        /// What the participant sends.
+        codec: String,
+        /// What the output is.
+        container: &'static str,
+        /// What else would do.
+        remedy: &'static str,
+        /// `video` or `audio`.
+        setting: &'static str,
+    },
     /// A participant sends something that no output carries.
     #[error("a stream of the form {0} cannot be passed on: leave out copy")]
     UnknownForm(String),

@@ -8,7 +8,7 @@ mod claims;
 mod error;
 mod events;
 mod file;
-mod hls;
+pub mod hls;
 mod live_ts;
 pub mod players;
 mod rtmp;

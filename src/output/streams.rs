@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gstreamer as gst;
 
 use super::OutputError;
-use super::spec::{Stream, Tracks};
+use super::spec::{OutputSpec, Stream};
 use crate::media::producer::Producer;
 use crate::media::template::{Ends, Parser};
 
@@ -30,11 +30,14 @@ impl Streams {
     }
 
     /// Those that an output takes.
-    pub(crate) fn sources(&self, tracks: Tracks) -> Result<Sources, OutputError> {
-        let find = |stream: Option<Stream>| {
-            stream.map(|stream| self.get(stream).cloned().ok_or(OutputError::NoStream(stream))).transpose()
-        };
-        Ok(Sources { video: find(tracks.video)?, audio: find(tracks.audio)? })
+    pub(crate) fn sources(&self, spec: &OutputSpec) -> Result<Sources, OutputError> {
+        let find = |stream| self.get(stream).cloned().ok_or(OutputError::NoStream(stream));
+        let tracks = spec.tracks;
+        Ok(Sources {
+            video: tracks.video.map(find).transpose()?,
+            audio: tracks.audio.map(find).transpose()?,
+            lower: spec.lower().iter().copied().map(find).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -43,6 +46,8 @@ impl Streams {
 pub(crate) struct Sources {
     pub(crate) video: Option<Producer>,
     pub(crate) audio: Option<Producer>,
+    /// The same picture in smaller sizes, of the same form.
+    pub(crate) lower: Vec<Producer>,
 }
 
 /// The form of each source.
@@ -50,6 +55,8 @@ pub(crate) struct Sources {
 pub(crate) struct Forms {
     pub(crate) video: Option<gst::Caps>,
     pub(crate) audio: Option<gst::Caps>,
+    /// How many smaller pictures there are.
+    pub(crate) lower: usize,
 }
 
 impl Sources {
@@ -59,7 +66,7 @@ impl Sources {
             Some(producer) => Some(producer.caps().await),
             None => None,
         };
-        Forms { video: form(&self.video).await, audio: form(&self.audio).await }
+        Forms { video: form(&self.video).await, audio: form(&self.audio).await, lower: self.lower.len() }
     }
 
     /// Waits for a picture, or for sound where there are no pictures.
@@ -71,12 +78,29 @@ impl Sources {
 }
 
 impl Forms {
+    /// Refuses codecs that are not in the list, which holds the names of caps.
+    pub(crate) fn only(
+        &self,
+        known: &[&str],
+        container: &'static str,
+        remedy: &'static str,
+    ) -> Result<(), OutputError> {
+        for (caps, setting) in [(&self.video, "video"), (&self.audio, "audio")] {
+            let Some(form) = caps.as_ref().and_then(|caps| caps.structure(0)) else { continue };
+            if !known.contains(&form.name().as_str()) {
+                let codec = form.name().split_once("/x-").map_or(form.name().as_str(), |(_, codec)| codec);
+                return Err(OutputError::WrongCodec { codec: codec.to_uppercase(), container, remedy, setting });
+            }
+        }
+        Ok(())
+    }
+
     /// What each stream passes first in the output's pipeline.
     pub(crate) fn ends(&self) -> Result<Ends, OutputError> {
         let parser = |caps: &Option<gst::Caps>| {
             let unknown = |caps: &gst::Caps| OutputError::UnknownForm(caps.to_string());
             caps.as_ref().map(|caps| Parser::for_caps(caps).ok_or_else(|| unknown(caps))).transpose()
         };
-        Ok(Ends { video: parser(&self.video)?, audio: parser(&self.audio)? })
+        Ok(Ends { video: parser(&self.video)?, audio: parser(&self.audio)?, lower: self.lower })
     }
 }

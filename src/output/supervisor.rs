@@ -212,13 +212,14 @@ impl Output {
     /// Runs until the bridge ends (`Ok`) or the output fails.
     async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
         let spec = &self.spec;
-        let sources = self.streams.sources(spec.tracks)?;
+        let sources = self.streams.sources(spec)?;
         let forms = tokio::select! {
             forms = sources.forms() => forms,
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
         let tail = tail::tail(spec, &self.session, attempt)?;
+        tail.accept(&forms)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {

@@ -11,15 +11,16 @@ use gstreamer_video as gst_video;
 use super::OutputError;
 use super::attached::Attached;
 use super::file::FileTail;
-use super::hls::HlsTail;
+use super::hls::{FragmentsTail, TsTail};
 use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtmp::RtmpTail;
 use super::rtp::RtpTail;
 use super::rtsp_push::RtspPushTail;
 use super::rtsp_serve::RtspServeTail;
-use super::spec::{Container, Destination, OutputSpec, Stream, Tracks};
+use super::spec::{Container, Destination, HlsFormat, OutputSpec, Stream, Tracks};
 use super::srt::SrtTail;
+use super::streams::Forms;
 use super::ts_udp::TsUdpTail;
 use super::uplink::{Uplink, UplinkError};
 use super::whip::WhipTail;
@@ -34,6 +35,8 @@ pub struct Session {
     pub room: String,
     /// Pictures per second of the mix.
     pub fps: i32,
+    /// Lines of the mix's picture.
+    pub height: i32,
     /// Bits per second of video and of sound.
     pub bitrates: (u32, u32),
     /// Carries what goes out by WebRTC.
@@ -45,6 +48,11 @@ pub struct Session {
 pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// The file in `pipelines/`.
     fn template(&self) -> &'static str;
+
+    /// Refuses what a participant sends and this output cannot carry.
+    fn accept(&self, _: &Forms) -> Result<(), OutputError> {
+        Ok(())
+    }
 
     /// Sets locations, hosts and ports on the built pipeline, before it plays.
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
@@ -85,7 +93,8 @@ pub(super) fn ask_for_keyframe(pipeline: &gst::Pipeline) {
 pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
         Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
-        Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
+        Destination::Hls(hls) if hls.format == HlsFormat::Ts => Box::new(TsTail::new(hls.clone(), spec.tracks)),
+        Destination::Hls(hls) => Box::new(FragmentsTail::new(hls.clone(), spec.tracks, session.clone(), attempt)),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
         Destination::Whip(whip) => Box::new(WhipTail::new(whip.endpoint.clone(), Arc::clone(&session.uplink))),
@@ -112,7 +121,8 @@ impl OutputSpec {
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = vec![match &self.destination {
             Destination::Rtp(_) => Job::Rtp,
-            Destination::Hls(_) => Job::Hls,
+            Destination::Hls(hls) if hls.format == HlsFormat::Ts => Job::Hls,
+            Destination::Hls(_) => Job::HlsFragments,
             Destination::TsSocket(_) => Job::Ts,
             Destination::Whip(_) => Job::Whip,
             Destination::TsUdp(_) => Job::TsUdp,

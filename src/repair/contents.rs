@@ -44,6 +44,7 @@ fn discover(path: &Path) -> Result<Contents, RepairError> {
     let ends = Ends {
         video: parser(info.video_streams().into_iter().next().map(Cast::upcast)),
         audio: parser(info.audio_streams().into_iter().next().map(Cast::upcast)),
+        lower: 0,
     };
     if ends == Ends::default() {
         return Err(unreadable(format!("{:?}: no stream of a form that is recorded here", info.result())));

@@ -33,6 +33,7 @@ impl Room {
         let session = Session {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
+            height: self.config.canvas.size.height,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
             uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
         };
@@ -76,8 +77,9 @@ impl Room {
         if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
             return Err(spec.refuse(missing.to_string()).into());
         }
+        spec.check_heights(self.config.canvas.size.height)?;
         spec.check()?;
-        self.mix.provide(&spec.tracks.iter().collect()).await?;
+        self.mix.provide(&spec.streams().collect()).await?;
         self.take_into_mix().await;
         self.copied = None;
         self.choose_copy();
@@ -119,7 +121,7 @@ impl Room {
     /// Stops what no output needs any more.
     async fn stop_idle(&mut self) {
         let Some((outputs, _)) = &self.outputs else { return };
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
+        let wanted: BTreeSet<Stream> = outputs.running().flat_map(OutputSpec::streams).collect();
         let before = self.mix.decoding();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();

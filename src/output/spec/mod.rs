@@ -20,14 +20,14 @@ use std::str::FromStr;
 use redaction::Secrets;
 
 pub use file::{Container, FileDestination};
-pub use hls::HlsDestination;
+pub use hls::{HlsDestination, HlsFormat, HlsMode, Renditions};
 pub use rtmp::RtmpDestination;
 pub use rtp::RtpDestination;
 pub(crate) use rtsp::local;
 pub use rtsp::{Credentials, RtspPushDestination, RtspServeDestination, RtspTransport};
 pub use secret::Secret;
 pub use srt::{SrtDestination, SrtEnd};
-pub use tracks::{Stream, Tracks};
+pub use tracks::{Height, Stream, Tracks};
 pub use ts_udp::TsUdpDestination;
 pub use whip::WhipDestination;
 
@@ -140,6 +140,33 @@ impl OutputSpec {
     /// What somebody else said about it, without the secrets.
     pub(crate) fn scrub(&self, text: impl ToString) -> String {
         self.secrets.scrub(text.to_string())
+    }
+
+    /// Every stream that it takes.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        self.tracks.iter().chain(self.lower().iter().copied())
+    }
+
+    /// The same picture in smaller sizes.
+    pub(crate) fn lower(&self) -> &[Stream] {
+        match &self.destination {
+            Destination::Hls(HlsDestination { renditions: Some(renditions), .. }) => &renditions.lower,
+            _ => &[],
+        }
+    }
+
+    /// Refuses renditions that are larger than the picture that is mixed.
+    ///
+    /// # Errors
+    /// The height of the picture is less than that of a rendition.
+    pub fn check_heights(&self, canvas: i32) -> Result<(), SpecError> {
+        let Destination::Hls(hls) = &self.destination else { return Ok(()) };
+        match hls.heights(self.tracks).find(|height| i32::from(height.0) > canvas) {
+            Some(Height(height)) => Err(self.refuse(format!(
+                "the rendition {height}p is larger than the picture of {canvas} lines: leave it out, or choose a larger --size"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.

@@ -10,6 +10,8 @@ pub enum Stream {
     H264,
     /// The mixed picture as VP8 frames.
     Vp8,
+    /// The mixed picture made smaller, as H.264 access units.
+    Rendition(Height),
     /// One participant's pictures as they came, in whatever codec.
     CopiedVideo,
     /// The mixed sound as AAC access units.
@@ -20,11 +22,25 @@ pub enum Stream {
     CopiedAudio,
 }
 
+/// The height of a rendition in pixels: even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Height(pub u16);
+
+impl Height {
+    /// Bits per second that look as good as `full` does at `canvas` lines: small pictures need more for each of their pixels.
+    pub fn bitrate(self, full: u32, canvas: i32) -> u32 {
+        let ratio = (f64::from(self.0) / f64::from(canvas.max(1))).min(1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most `full`")]
+        let bits = (f64::from(full) * ratio.powf(1.5)) as u32;
+        bits.max(64_000).min(full.max(1))
+    }
+}
+
 impl Stream {
     /// Sound or picture.
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::H264 | Self::Vp8 | Self::CopiedVideo => MediaKind::Video,
+            Self::H264 | Self::Vp8 | Self::Rendition(_) | Self::CopiedVideo => MediaKind::Video,
             Self::Aac | Self::Opus | Self::CopiedAudio => MediaKind::Audio,
         }
     }
@@ -37,7 +53,7 @@ impl Stream {
     /// The word for it in `video=` and `audio=`.
     fn word(self) -> &'static str {
         match self {
-            Self::H264 => "h264",
+            Self::H264 | Self::Rendition(_) => "h264",
             Self::Vp8 => "vp8",
             Self::Aac => "aac",
             Self::Opus => "opus",

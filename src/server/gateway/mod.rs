@@ -39,6 +39,8 @@ pub struct GatewayConfig {
     pub arguments: Vec<String>,
     /// Further environment of each bridge.
     pub environment: Vec<(String, String)>,
+    /// The settings of the HLS output, like `format=ll`.
+    pub hls: String,
     /// How many bridges may run at once: each costs an encoder.
     pub most: usize,
     /// How long a bridge goes on without anybody watching.
@@ -68,6 +70,7 @@ impl GatewayConfig {
             program,
             arguments: Vec::new(),
             environment: Vec::new(),
+            hls: String::new(),
             most: 16,
             idle: Duration::from_secs(60),
             exit_when_empty: Duration::from_secs(10),
@@ -238,7 +241,7 @@ impl Owner {
         if self.bridges.len() >= self.config.most {
             return Err(GatewayError::TooMany(self.config.most));
         }
-        let plan = BridgePlan::on_demand(room, self.directory.path())
+        let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls)
             .map_err(|source| GatewayError::Resources { room: room.to_owned(), source })?;
         self.start(plan)
     }

@@ -40,11 +40,12 @@ impl BridgePlan {
     }
 
     /// A bridge for who watches a room, in a directory of its own. The room's name is not part of any path.
-    pub(super) fn on_demand(room: &str, parent: &Path) -> io::Result<Self> {
+    pub(super) fn on_demand(room: &str, parent: &Path, settings: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("bridge-").tempdir_in(parent)?;
         let (hls, sdp) = (directory.path().join("hls"), directory.path().join("live.sdp"));
         let port = any_free_rtp_ports()?;
-        let outputs = vec![format!("hls:{}", hls.display()), rtp_output(port, &sdp)];
+        let settings = if settings.is_empty() { String::new() } else { format!("?{settings}") };
+        let outputs = vec![format!("hls:{}{settings}", hls.display()), rtp_output(port, &sdp)];
         Ok(Self { room: room.to_owned(), outputs, hls, sdp, stays: false, directory: Some(directory) })
     }
 
@@ -100,7 +101,7 @@ mod tests {
         let parent = private_directory().unwrap();
         assert_eq!(parent.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         for room in ["../../etc", "a/b", "é &?#=", "room"] {
-            let plan = BridgePlan::on_demand(room, parent.path()).unwrap();
+            let plan = BridgePlan::on_demand(room, parent.path(), "").unwrap();
             assert!(plan.hls.starts_with(parent.path()) && plan.sdp.starts_with(parent.path()));
             assert!(!plan.hls.display().to_string().contains(".."));
             let url: crate::signaling::RoomUrl =

@@ -34,34 +34,7 @@ pub(super) async fn sdp(State(shared): State<Shared>, room: Path<String>) -> Res
     file(&viewing.files().sdp, "application/sdp", "no-cache").await
 }
 
-/// `hls/FILE`.
-pub(super) async fn hls(State(shared): State<Shared>, Path((room, name)): Path<(String, String)>) -> Response {
-    let Some((content_type, caching)) = hls_file(&name) else { return text(StatusCode::NOT_FOUND, "not found") };
-    let viewing = match ready(&shared, Path(room), LiveMedia::Hls).await {
-        Ok(viewing) => viewing,
-        Err(answer) => return *answer,
-    };
-    file(&viewing.files().hls.join(name), content_type, caching).await
-}
-
-/// What a file of an HLS directory is; `None` for names that are none of its files or might lead elsewhere.
-fn hls_file(name: &str) -> Option<(&'static str, &'static str)> {
-    let (stem, extension) = name.rsplit_once('.')?;
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    if stem.is_empty() || !stem.bytes().all(harmless) {
-        return None;
-    }
-    // A segment's name comes back after a restart of its bridge, so it is not kept for long.
-    match extension {
-        "m3u8" => Some(("application/vnd.apple.mpegurl", "no-cache")),
-        "ts" => Some(("video/mp2t", "max-age=10")),
-        "m4s" => Some(("video/iso.segment", "max-age=10")),
-        "mp4" => Some(("video/mp4", "max-age=10")),
-        _ => None,
-    }
-}
-
-async fn file(path: &FilePath, content_type: &'static str, caching: &'static str) -> Response {
+pub(super) async fn file(path: &FilePath, content_type: &'static str, caching: &'static str) -> Response {
     match tokio::fs::read(path).await {
         Ok(bytes) => {
             let headers = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, caching), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
@@ -123,7 +96,7 @@ async fn pump(mut source: UnixStream, viewer: mpsc::Sender<std::io::Result<Bytes
 }
 
 /// Waits until something of a room plays. The answer otherwise says what is missing.
-async fn ready(shared: &Shared, room: Path<String>, media: LiveMedia) -> Result<Viewing, Box<Response>> {
+pub(super) async fn ready(shared: &Shared, room: Path<String>, media: LiveMedia) -> Result<Viewing, Box<Response>> {
     let room = room_name(room)?;
     let Some(gateway) = &shared.gateway else {
         return Err(Box::new(text(StatusCode::NOT_FOUND, "this server runs no bridges (--no-bridges)")));
@@ -154,36 +127,9 @@ async fn ready(shared: &Shared, room: Path<String>, media: LiveMedia) -> Result<
 }
 
 /// 503: worth another try in a second.
-fn later(reason: impl std::fmt::Display) -> Response {
+pub(super) fn later(reason: impl std::fmt::Display) -> Response {
     let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, reason);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_files_of_an_hls_directory_are_served() {
-        for (name, expected) in [
-            ("index.m3u8", Some("application/vnd.apple.mpegurl")),
-            ("segment-00001.ts", Some("video/mp2t")),
-            ("init_0.mp4", Some("video/mp4")),
-            ("s1.m4s", Some("video/iso.segment")),
-            ("..", None),
-            ("../live.sdp", None),
-            ("..%2flive.ts", None),
-            ("a/b.ts", None),
-            ("a\\b.ts", None),
-            (".hidden.ts", None),
-            (".ts", None),
-            ("x.y.ts", None),
-            ("passwd", None),
-            ("", None),
-        ] {
-            assert_eq!(hls_file(name).map(|(content_type, _)| content_type), expected, "{name}");
-        }
-    }
 }

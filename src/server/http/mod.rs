@@ -2,6 +2,7 @@
 
 mod api;
 mod health;
+mod hls;
 mod live;
 mod pages;
 mod socket;
@@ -43,7 +44,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/v1/rooms/{room}", get(api::room))
         .route("/rooms/{room}/live.sdp", get(live::sdp))
         .route("/rooms/{room}/live.ts", get(live::ts))
-        .route("/rooms/{room}/hls/{file}", get(live::hls))
+        .route("/rooms/{room}/hls/{file}", get(hls::hls))
         .route("/{*file}", get(pages::file))
         .with_state(shared);
     for (name, value) in SECURITY_HEADERS {

@@ -1,0 +1,23 @@
+//! HLS: a directory with playlists and segments.
+//!
+//! MPEG-TS segments are `hlssink2`'s; for fragmented MP4 and low latency, GStreamer muxes and the playlists are ours. `serve` uses
+//! [`Playlist`] to answer requests that wait for a part.
+
+mod cutting;
+mod directory;
+mod fragments;
+mod keyframes;
+mod master;
+mod playlist;
+#[cfg(test)]
+mod playlist_tests;
+mod presentation;
+mod reading;
+mod rendition;
+mod ts;
+mod writing;
+
+pub(super) use fragments::FragmentsTail;
+pub use playlist::{Kind, Part, Playlist, Report, Segment};
+pub use reading::{Awaited, Readiness};
+pub(super) use ts::TsTail;
