@@ -31,6 +31,7 @@ pub mod output;
 pub mod peer;
 pub mod probe;
 pub mod publish;
+pub mod rtp;
 pub mod server;
 pub mod signaling;
 pub mod telemetry;

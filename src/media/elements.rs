@@ -130,7 +130,15 @@ impl Job {
             Self::EncodeAudio => {
                 &[&[("avenc_aac", LIBAV), ("voaacenc", BAD), ("fdkaacenc", BAD)], &[("aacparse", GOOD)]]
             }
-            Self::Rtp => &[&[("rtph264pay", GOOD)], &[("rtpmp4gpay", GOOD)], &[("rtpbin", GOOD)], &[("udpsink", GOOD)]],
+            Self::Rtp => &[
+                &[("rtph264pay", GOOD)],
+                &[("rtpmp4gpay", GOOD)],
+                &[("rtpopuspay", GOOD)],
+                &[("rtppcmupay", GOOD)],
+                &[("mulawenc", GOOD)],
+                &[("rtpbin", GOOD)],
+                &[("udpsink", GOOD)],
+            ],
             Self::Hls => &[&[("hlssink2", BAD)], &[("mpegtsmux", BAD)]],
             Self::Mkv => &[&[("matroskamux", GOOD)]],
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],

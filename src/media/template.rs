@@ -35,6 +35,7 @@ const ALLOWED: &[&str] = &[
     "matroskamux",
     "mp4mux",
     "mpegtsmux",
+    "mulawenc",
     "nvh264enc",
     "openh264enc",
     "opusenc",
@@ -44,6 +45,8 @@ const ALLOWED: &[&str] = &[
     "rtpbin",
     "rtph264pay",
     "rtpmp4gpay",
+    "rtpopuspay",
+    "rtppcmupay",
     "udpsink",
     "v4l2h264enc",
     "vah264enc",
@@ -92,23 +95,31 @@ pub struct Ends {
     pub audio: Option<Parser>,
 }
 
-/// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream.
+/// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream. Lines that begin with
+/// `video/x-h264:` are there for streams of this form only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parser(&'static str);
+pub struct Parser {
+    form: &'static str,
+    element: &'static str,
+}
+
+/// The forms that outputs carry, and what finds out what a muxer wants to know about them.
+const FORMS: [(&str, &str); 7] = [
+    ("video/x-h264", "h264parse"),
+    ("video/x-vp9", "vp9parse"),
+    ("video/x-av1", "av1parse"),
+    ("audio/mpeg", "aacparse"),
+    ("audio/x-opus", "opusparse"),
+    // Their frames say everything themselves.
+    ("video/x-vp8", "identity silent=true"),
+    ("audio/x-mulaw", "identity silent=true"),
+];
 
 impl Parser {
     /// The parser for a stream of this form; `None` when it is a form that no output carries.
     pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
-        Some(Self(match caps.structure(0)?.name().as_str() {
-            "video/x-h264" => "h264parse",
-            "video/x-vp9" => "vp9parse",
-            "video/x-av1" => "av1parse",
-            "audio/mpeg" => "aacparse",
-            "audio/x-opus" => "opusparse",
-            // Their frames say everything themselves.
-            "video/x-vp8" | "audio/x-mulaw" => "identity silent=true",
-            _ => return None,
-        }))
+        let name = caps.structure(0)?.name();
+        FORMS.iter().find(|(form, _)| name == *form).map(|(form, element)| Self { form, element })
     }
 }
 
@@ -138,12 +149,14 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
 fn with_ends(text: &str, ends: Ends) -> String {
     let line = |line: &str| {
-        let (end, rest) = match (line.strip_prefix("video:"), line.strip_prefix("audio:")) {
-            (Some(rest), _) => (ends.video, rest),
-            (_, Some(rest)) => (ends.audio, rest),
+        let (kind, rest) = line.split_once(':').unwrap_or(("", line));
+        let end = match kind.split('/').next() {
+            Some("video") => ends.video,
+            Some("audio") => ends.audio,
             _ => return line.to_owned(),
         };
-        end.map(|Parser(parser)| rest.replace("{parse}", parser)).unwrap_or_default()
+        let end = end.filter(|end| !kind.contains('/') || kind == end.form);
+        end.map(|end| rest.replace("{parse}", end.element)).unwrap_or_default()
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -175,7 +188,9 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const BOTH: Ends = Ends { video: Some(Parser("h264parse")), audio: Some(Parser("opusparse")) };
+    const H264: Parser = Parser { form: "video/x-h264", element: "h264parse" };
+    const OPUS: Parser = Parser { form: "audio/x-opus", element: "opusparse" };
+    const BOTH: Ends = Ends { video: Some(H264), audio: Some(OPUS) };
 
     #[test]
     fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {
@@ -185,6 +200,8 @@ mod tests {
             "# x\n appsrc name=video ! h264parse ! mux.\n\nmatroskamux name=mux"
         );
         assert!(with_ends(text, BOTH).contains("opusparse ! mux."));
+        let text = "audio/x-opus: a\naudio/mpeg: b\nvideo/x-h264: c\naudio: d";
+        assert_eq!(with_ends(text, BOTH), " a\n\n c\n d");
     }
 
     #[test]
@@ -192,7 +209,11 @@ mod tests {
         let mut count = 0;
         for path in Texts::iter() {
             let text = Texts::get(&path).unwrap();
-            check(&path, &with_ends(&String::from_utf8_lossy(&text.data), BOTH)).unwrap();
+            for (form, element) in FORMS {
+                let end = Some(Parser { form, element });
+                let ends = Ends { video: end, audio: end };
+                check(&path, &with_ends(&String::from_utf8_lossy(&text.data), ends)).unwrap();
+            }
             count += 1;
         }
         assert!(count > 5, "the templates are embedded");

@@ -11,8 +11,9 @@ impl OutputSpec {
     /// The paths and ports that no second output may use.
     pub fn claims(&self) -> Vec<String> {
         match &self.destination {
-            Destination::Rtp(rtp) => (0..4)
-                .map(|offset| format!("port {} of {}", rtp.port + offset, rtp.address))
+            Destination::Rtp(rtp) => rtp
+                .receivers()
+                .flat_map(|to| (0..4).map(move |offset| format!("port {} of {}", to.port() + offset, to.ip())))
                 .chain(rtp.sdp.as_deref().map(path_claim))
                 .collect(),
             Destination::Hls(hls) => vec![path_claim(&hls.directory)],

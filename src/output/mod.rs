@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod hls;
 mod live_ts;
+mod passthrough;
 pub mod players;
 mod rtp;
 mod rtp_ports;
@@ -20,6 +21,7 @@ mod tail;
 
 pub use claims::{check_file, path_claim};
 pub use error::OutputError;
+pub use passthrough::{Interface, Multicast, Passthrough, PassthroughConfig};
 pub use players::Play;
 pub use rtp_ports::{any_free_rtp_ports, free_rtp_ports};
 pub use spec::{OutputSpec, SpecError, Stream};

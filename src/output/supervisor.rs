@@ -212,7 +212,7 @@ impl Output {
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(&self.spec, &self.session, attempt)?;
+        let tail = tail::tail(&self.spec, &self.session, &self.streams, attempt)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
@@ -220,7 +220,8 @@ impl Output {
             return Err(error);
         }
         let pipeline = attached.pipeline().clone();
-        let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
+        let wanted = Wanted { video: self.spec.tracks.video.is_some(), audio: self.spec.tracks.audio.is_some() };
+        let mut tending = Box::pin(tail.tend(&pipeline));
         let mut proof = Some(Box::pin(async {
             // A participant whose streams are copied may be a long time in coming; the mix is always there.
             sources.first_buffer().await;
@@ -230,7 +231,7 @@ impl Output {
         let failure = loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
-                    drop(proof);
+                    drop((proof, tending));
                     if tail.has_end() {
                         attached.finish().await?;
                     } else {
@@ -248,18 +249,20 @@ impl Output {
                         Err(error) => break error,
                     }
                 }
+                error = &mut tending, if proof.is_none() => break error,
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.spec, %fault),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
                 _ = count.tick() => {
-                    let (pushed, dropped) = attached.counters();
+                    let ((pushed, dropped), (sent, lost)) = (attached.counters(), tail.counters());
+                    let (pushed, dropped) = (pushed + sent, dropped + lost);
                     self.tell(OutputEvent::Counted { output: self.spec.to_string(), pushed, dropped }).await;
                 }
             }
         };
-        drop(proof);
+        drop((proof, tending));
         attached.abandon().await;
         Err(failure)
     }

@@ -1,6 +1,7 @@
 //! What each kind of output adds to the common life of an output: its template, its settings, its proof, its end.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gstreamer as gst;
@@ -13,6 +14,7 @@ use super::live_ts::LiveTsTail;
 use super::players::Play;
 use super::rtp::RtpTail;
 use super::spec::{Container, Destination, OutputSpec, Stream};
+use super::streams::Streams;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
 
@@ -25,6 +27,8 @@ pub struct Session {
     pub fps: i32,
     /// Bits per second of video and of sound.
     pub bitrates: (u32, u32),
+    /// From one keyframe to the next.
+    pub gop: Duration,
 }
 
 /// One kind of output.
@@ -39,6 +43,16 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// Waits until roomcast itself could play the result as a player would.
     async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;
 
+    /// What has to be done while it runs and is ready; returns when that fails.
+    async fn tend(&self, _pipeline: &gst::Pipeline) -> OutputError {
+        std::future::pending().await
+    }
+
+    /// What was sent past the pipeline, and what of it was lost.
+    fn counters(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
         true
@@ -51,9 +65,14 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
 }
 
 /// The tail for a destination; `attempt` counts from 0.
-pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
+pub(crate) fn tail(
+    spec: &OutputSpec,
+    session: &Session,
+    streams: &Streams,
+    attempt: u32,
+) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
-        Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
+        Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), spec.tracks, session.clone(), streams, attempt)?),
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),

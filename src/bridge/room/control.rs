@@ -1,7 +1,7 @@
 //! Outputs that come and go while the room runs.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -30,6 +30,7 @@ impl Room {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
+            gop: Duration::from_secs_f64(self.config.gop),
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
@@ -92,7 +93,7 @@ impl Room {
         outputs.ended(&output);
         let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
         self.output_states.remove(&output);
-        let before = self.mix.decoding();
+        let before = self.mix.needs();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
         for seat in self.seats.values_mut() {
@@ -100,15 +101,15 @@ impl Room {
         }
         self.mix.detach(inputs).await;
         self.mix.keep(&wanted).await;
-        if before != self.mix.decoding() {
-            self.tell_decoding();
+        if before != self.mix.needs() {
+            self.tell_needs();
         }
         self.tell(Event::OutputStopped { output, complete }).await;
     }
 
     /// Takes everybody into a mixer that has begun.
     async fn take_into_mix(&mut self) {
-        self.tell_decoding();
+        self.tell_needs();
         let mut refused = Vec::new();
         for (generation, seat) in &mut self.seats {
             for (kind, raw) in &seat.raw {
@@ -127,11 +128,11 @@ impl Room {
         self.arrange();
     }
 
-    fn tell_decoding(&self) {
-        let decoding = self.mix.decoding();
+    fn tell_needs(&self) {
+        let needs = self.mix.needs();
         for seat in self.seats.values() {
             // A participant whose mailbox is full is dropped when the room next speaks to it.
-            seat.participant.tell(Message::Decode(decoding));
+            seat.participant.tell(Message::Need(needs));
         }
     }
 }

@@ -90,6 +90,16 @@ impl OutputSpec {
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
     }
 
+    /// Whether participants should better send H.264: it copies their pictures to where VP8 is not understood.
+    pub fn prefers_h264(&self) -> bool {
+        let takes_any = match &self.destination {
+            Destination::Rtp(_) => true,
+            Destination::File(file) => matches!(file.container, Container::Matroska | Container::WebM),
+            _ => false,
+        };
+        self.tracks.video.is_some_and(Stream::is_copied) && !takes_any
+    }
+
     /// Whether it is called so: as it was asked for, or as it is shown.
     pub fn is_called(&self, name: &str) -> bool {
         self.text == name || self.shown == name

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::reports::Capture;
-use super::splice::Splice;
 use crate::peer::{InboundTrack, OutboundTrack};
+use crate::rtp::Capture;
+use crate::rtp::Splice;
 use crate::terms::{Codec, MediaKind};
 
 /// A keyframe of 1080p, or some seconds of audio.

@@ -10,10 +10,8 @@ mod entrance;
 mod feed;
 mod members;
 mod publisher;
-mod reports;
 mod sessions;
 mod source;
-mod splice;
 mod viewer;
 
 use std::net::SocketAddr;

@@ -12,7 +12,7 @@ const REMEMBERED: u16 = 1024;
 
 /// The numbers of one forwarded stream.
 #[derive(Debug)]
-pub(super) struct Splice {
+pub(crate) struct Splice {
     clock_rate: u32,
     source: Option<Source>,
     /// The last of both, as sent.
@@ -26,6 +26,8 @@ struct Source {
     sequence_offset: u16,
     timestamp_offset: u32,
     highest: u16,
+    /// How far the numbers have come since the source began, at most [`REMEMBERED`]: what is older was never passed on.
+    span: u16,
     seen: [u64; REMEMBERED as usize / 64],
     heard: Instant,
     ended: bool,
@@ -33,36 +35,38 @@ struct Source {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) sequence_number: u16,
-    pub(super) timestamp: u32,
+pub(crate) struct Place {
+    pub(crate) sequence_number: u16,
+    pub(crate) timestamp: u32,
     /// The first packet of a source: what follows cannot be decoded before a keyframe.
-    pub(super) new_source: bool,
+    pub(crate) new_source: bool,
 }
 
 impl Splice {
-    pub(super) fn new(clock_rate: u32) -> Self {
+    pub(crate) fn new(clock_rate: u32) -> Self {
         Self { clock_rate, source: None, sequence_number: 0, timestamp: 0 }
     }
 
     /// The next packet begins a source, whatever its SSRC.
-    pub(super) fn end_source(&mut self) {
+    pub(crate) fn end_source(&mut self) {
         if let Some(source) = &mut self.source {
             source.ended = true;
         }
     }
 
+    /// Whether a packet of this source would begin a new one. False too for a packet that would be dropped.
+    pub(crate) fn would_begin(&self, ssrc: Ssrc, now: Instant) -> bool {
+        let goes_on = |source: &Source| !source.ended && (source.ssrc == ssrc || !source.is_quiet(now));
+        !self.source.as_ref().is_some_and(goes_on)
+    }
+
     /// Where a packet belongs; `None` drops it.
-    pub(super) fn place(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) -> Option<Place> {
-        let new_source = match &self.source {
-            None => true,
-            Some(source) if source.ended => true,
-            Some(source) if source.ssrc == ssrc => false,
-            Some(source) if now.saturating_duration_since(source.heard) < QUIET => return None,
-            Some(_) => true,
-        };
+    pub(crate) fn place(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) -> Option<Place> {
+        let new_source = self.would_begin(ssrc, now);
         if new_source {
             self.begin(ssrc, sequence_number, timestamp, now);
+        } else if self.source.as_ref().is_some_and(|source| source.ssrc != ssrc) {
+            return None;
         }
         let source = self.source.as_mut()?;
         if !source.take(sequence_number) && !new_source {
@@ -82,7 +86,7 @@ impl Splice {
     }
 
     /// A timestamp of the source in the numbers of the stream; `None` when it is of another source.
-    pub(super) fn timestamp(&self, ssrc: Ssrc, timestamp: u32) -> Option<u32> {
+    pub(crate) fn timestamp(&self, ssrc: Ssrc, timestamp: u32) -> Option<u32> {
         let source = self.source.as_ref().filter(|source| source.ssrc == ssrc && !source.ended)?;
         Some(timestamp.wrapping_add(source.timestamp_offset))
     }
@@ -105,6 +109,7 @@ impl Splice {
             sequence_offset,
             timestamp_offset,
             highest: sequence_number,
+            span: 0,
             seen: [0; REMEMBERED as usize / 64],
             heard: now,
             ended: false,
@@ -113,6 +118,10 @@ impl Splice {
 }
 
 impl Source {
+    fn is_quiet(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= QUIET
+    }
+
     /// Notes a sequence number. False when it was seen before or is too old.
     fn take(&mut self, number: u16) -> bool {
         let ahead = number.wrapping_sub(self.highest);
@@ -121,7 +130,8 @@ impl Source {
                 self.set(self.highest.wrapping_add(step), false);
             }
             self.highest = number;
-        } else if self.highest.wrapping_sub(number) >= REMEMBERED || self.get(number) {
+            self.span = self.span.saturating_add(ahead).min(REMEMBERED - 1);
+        } else if self.highest.wrapping_sub(number) > self.span || self.get(number) {
             return false;
         }
         self.set(number, true);
@@ -198,6 +208,19 @@ mod tests {
         assert_eq!(place, Place { sequence_number: 11, timestamp: 960 + 960, new_source: true });
         splice.end_source();
         assert_eq!(numbers(splice.place(B, 1, 1, now)), Some((12, 1921)), "time never stands still");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_source_began_does_not_take_the_numbers_of_the_one_before() {
+        let (mut splice, now) = (Splice::new(90_000), Instant::now());
+        splice.place(A, 10, 0, now);
+        splice.place(A, 11, 3000, now);
+        splice.end_source();
+        assert!(splice.would_begin(A, now));
+        assert_eq!(splice.place(B, 500, 0, now).map(|place| place.sequence_number), Some(12));
+        assert!(!splice.would_begin(B, now) && !splice.would_begin(A, now));
+        assert_eq!(splice.place(B, 499, 0, now), None);
+        assert!(splice.place(B, 502, 0, now).is_some() && splice.place(B, 501, 0, now).is_some());
     }
 
     #[test]
