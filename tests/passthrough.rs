@@ -127,16 +127,18 @@ async fn a_group_a_further_receiver_and_telephone_sound() {
     let _turn = one_at_a_time().await;
     let (_server, _, room) = room().await;
     let (files, ports) = (Files::new(), even_rtp_ports(12));
-    let (group, phone) = (files.path("group.sdp"), files.path("phone.sdp"));
+    let [group, phone, mixed] = ["group.sdp", "phone.sdp", "mixed.sdp"].map(|name| files.path(name));
     let copies = format!(
-        "rtp://239.7.3.1:{ports}?interface=127.0.0.1&ttl=0&to=127.0.0.1:{}&sdp={group}&video=copy&audio=opus&keyframe=1",
+        "rtp://239.7.3.1:{ports}?interface=127.0.0.1&ttl=0&to=127.0.0.1:{}&sdp={group}&video=copy&audio=copy&keyframe=1",
         ports + 4
     );
     let telephone = format!("rtp://127.0.0.1:{}?video=none&audio=pcmu&sdp={phone}", ports + 8);
-    let mut bridge = Roomcast::start(["bridge", &room, "--size", "320x180", "-o", &copies, "-o", &telephone]);
+    let opus = format!("rtp://239.7.3.1:{}?interface=lo&ttl=0&video=none&audio=opus&sdp={mixed}", ports + 8);
+    let mut bridge =
+        Roomcast::start(["bridge", &room, "--size", "320x180", "-o", &copies, "-o", &telephone, "-o", &opus]);
     bridge.wait_event("joined", SOON).await;
     let _person = Roomcast::start(["publish", &room, "--size", "320x180", "--fps", "15"]);
-    for _ in 0..2 {
+    for _ in 0..3 {
         bridge.wait_event("output_ready", SOON).await;
     }
     let length = Duration::from_secs(4);
@@ -150,5 +152,38 @@ async fn a_group_a_further_receiver_and_telephone_sound() {
     assert!(text.contains("RTP/AVP 0\r\n") && text.contains("a=rtpmap:0 PCMU/8000\r\n"), "{text}");
     let reading = receive_with_ffmpeg(&[option, value, &phone], length).await;
     assert!(reading.errors.is_empty() && reading.seconds >= 3.0, "the telephone: {reading:?}\n{}", bridge.log());
+    let reading = receive_with_ffmpeg(&[option, value, "-localaddr", "127.0.0.1", &mixed], length).await;
+    assert!(reading.errors.is_empty() && reading.seconds >= 3.0, "the mix as Opus: {reading:?}\n{}", bridge.log());
+    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_and_the_mix_are_encrypted_and_ffmpeg_decrypts_them() {
+    let _turn = one_at_a_time().await;
+    let (_server, _, room) = room().await;
+    let (files, ports) = (Files::new(), even_rtp_ports(8));
+    let (copied, mixed) = (files.path("copied.sdp"), files.path("mixed.sdp"));
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5";
+    let copy = format!("rtp://127.0.0.1:{ports}?video=copy&audio=copy&keyframe=1&sdp={copied}&key={key}");
+    let mix = format!("rtp://127.0.0.1:{}?sdp={mixed}&key={key}", ports + 4);
+    let mut bridge = Roomcast::start(["bridge", &room, "--size", "320x180", "-o", &copy, "-o", &mix]);
+    bridge.wait_event("joined", SOON).await;
+    let _person = Roomcast::start(["publish", &room, "--size", "320x180", "--fps", "15"]);
+    for _ in 0..2 {
+        let ready = bridge.wait_event("output_ready", SOON).await;
+        assert!(!ready.to_string().contains(key), "{ready}");
+    }
+    for sdp in [&copied, &mixed] {
+        let text = std::fs::read_to_string(sdp).unwrap();
+        assert_eq!((text.matches("RTP/SAVP ").count(), text.matches(key).count()), (2, 2), "{text}");
+        assert_ffmpeg_plays(sdp, 4, &bridge).await;
+    }
+    // With another key nothing can be seen.
+    let wrong = std::fs::read_to_string(&copied).unwrap().replace(key, &key.replace('M', "N"));
+    let other = files.path("wrong.sdp");
+    std::fs::write(&other, wrong).unwrap();
+    let report = probe(&other, &["--timeout", "3", "--duration", "2"]).await;
+    assert_eq!(report["streams"], serde_json::json!([]), "{report:#}");
+    assert!(!bridge.log().contains(key));
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
 }

@@ -28,6 +28,7 @@ const CONTROLS: usize = 16;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://239.1.2.3:5004?sdp=call.sdp&video=copy&audio=copy'
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
@@ -42,7 +43,8 @@ pub(crate) struct Options {
     /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
-    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated. With
+    /// video=copy&audio=copy one participant's streams go there as they come.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.

@@ -138,6 +138,7 @@ impl Job {
                 &[("mulawenc", GOOD)],
                 &[("rtpbin", GOOD)],
                 &[("udpsink", GOOD)],
+                &[("srtpenc", BAD)],
             ],
             Self::Hls => &[&[("hlssink2", BAD)], &[("mpegtsmux", BAD)]],
             Self::Mkv => &[&[("matroskamux", GOOD)]],
@@ -156,6 +157,7 @@ impl Job {
             Self::Probe => &[
                 &[("uridecodebin", BASE)],
                 &[("udpsrc", GOOD)],
+                &[("srtpdec", BAD)],
                 &[("tsdemux", BAD)],
                 &[("hlsdemux", BAD)],
                 &[("matroskademux", GOOD)],

@@ -140,8 +140,11 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
             Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
             None => parse_error(error.to_string()).into(),
         })?;
-    let pipeline =
-        element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
+    let pipeline = element.downcast::<gst::Pipeline>().or_else(|single| {
+        // A text with nothing but one element gives just that.
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&single).map(|()| pipeline).map_err(|error| parse_error(error.to_string()))
+    })?;
     pipeline.set_property("name", name);
     Ok(pipeline)
 }

@@ -24,6 +24,7 @@ pub use error::OutputError;
 pub use passthrough::{Interface, Multicast, Passthrough, PassthroughConfig};
 pub use players::Play;
 pub use rtp_ports::{any_free_rtp_ports, free_rtp_ports};
+pub use sdp::SrtpKey;
 pub use spec::{OutputSpec, SpecError, Stream};
 pub use streams::Streams;
 pub use supervisor::{OutputEvent, OutputSummary, Outputs};

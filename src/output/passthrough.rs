@@ -16,19 +16,24 @@ use tokio::sync::watch;
 
 use self::lane::Lane;
 pub(crate) use self::lane::{Form, payload_type};
-use crate::rtp::{Capture, Packet, PacketSink, Wish};
+use super::sdp::SrtpKey;
+use crate::rtp::{Capture, Packet, PacketSink, Protect, Protection, Wish};
 use crate::terms::{MediaKind, Ssrc};
 
 /// A keyframe of 1080p leaves as one burst.
 const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
 /// How often sender reports go out. RFC 3550, section 6.2, allows less than five seconds where the media is fast; a player that
-/// joins shows lips and voice apart until the first one.
-const REPORT: Duration = Duration::from_secs(1);
+/// joins shows lips and voice apart until the first ones.
+const REPORT: u64 = 1000;
 
-/// Sound and picture are reported together, because a player that hears of one only takes the other to begin at that moment. A
-/// sender that reports on one alone gets this long.
-const REPORT_TOGETHER: Duration = Duration::from_secs(6);
+/// Pictures are reported this long after every second report of sound. ffmpeg moves the other stream to the one that it hears of
+/// first: pictures can be moved by some milliseconds, but sound that goes back by them is an error, so few of those who join
+/// should do so between the two.
+const AFTER_SOUND: u64 = 15;
+
+/// A sender that reports on one of its two streams alone gets this long to report on the other one.
+const REPORT_TOGETHER: u64 = 6000;
 
 /// How multicast leaves this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub struct PassthroughConfig {
     pub keyframes: Duration,
     /// What its sources are called, the same for sound and picture (RFC 3550, section 6.5.1).
     pub name: String,
+    /// Encrypts what goes to the receivers.
+    pub protection: Option<(Protection, SrtpKey)>,
 }
 
 /// One output's packets on their way from taps to receivers.
@@ -77,8 +84,6 @@ pub struct Passthrough {
     roads: Vec<Road>,
     name: String,
     began: Instant,
-    /// When the last reports were sent, in ms since it began.
-    reported: AtomicU64,
     sent: AtomicU64,
     dropped: AtomicU64,
     forms: watch::Sender<Forms>,
@@ -106,6 +111,8 @@ struct Road {
     kind: MediaKind,
     rtp: UdpSocket,
     rtcp: UdpSocket,
+    /// When the last report was sent, in ms of [`Passthrough::age`].
+    reported: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -115,6 +122,8 @@ struct State {
     /// Where RTP goes; RTCP one port above.
     receivers: Vec<SocketAddr>,
     buffer: Vec<u8>,
+    protection: Option<Box<dyn Protect>>,
+    encrypted: Vec<u8>,
 }
 
 impl Passthrough {
@@ -125,19 +134,32 @@ impl Passthrough {
     pub fn open(config: &PassthroughConfig) -> io::Result<Arc<Self>> {
         let road = |kind: &MediaKind| {
             let receivers = config.receivers.iter().filter_map(|receiver| port_of(*kind, *receiver)).collect();
-            let lane = Lane::new(*kind, Ssrc(rand::random()), config.keyframes);
+            let mut lane = Lane::new(*kind, Ssrc(rand::random()), config.keyframes);
+            let protection = match &config.protection {
+                Some((protection, key)) => {
+                    lane = lane.beginning_low();
+                    Some(protection(key.bytes()).ok_or_else(|| io::Error::other("this build cannot encrypt"))?)
+                }
+                None => None,
+            };
             Ok(Road {
                 kind: *kind,
                 rtp: socket(&config.receivers, &config.multicast)?,
                 rtcp: socket(&config.receivers, &config.multicast)?,
-                state: Mutex::new(State { lane, receivers, buffer: Vec::with_capacity(2048) }),
+                reported: AtomicU64::new(0),
+                state: Mutex::new(State {
+                    lane,
+                    receivers,
+                    buffer: Vec::with_capacity(2048),
+                    protection,
+                    encrypted: Vec::new(),
+                }),
             })
         };
         Ok(Arc::new(Self {
             roads: config.kinds.iter().map(road).collect::<io::Result<_>>()?,
             name: config.name.clone(),
             began: Instant::now(),
-            reported: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             forms: watch::Sender::new(Forms::default()),
@@ -182,34 +204,57 @@ impl Passthrough {
         });
     }
 
-    /// Sends reports when they are due, on every road at the same moment.
-    fn report_when_due(&self, now: Instant) {
-        let age = u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
-        let last = self.reported.load(Ordering::Relaxed);
-        if u128::from(age.saturating_sub(last)) < REPORT.as_millis() {
-            return;
+    /// Milliseconds since a little before it began, so that 0 is long ago.
+    fn age(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.began).as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(2 * REPORT)
+    }
+
+    /// Whether a report of this road is due, and would not be the first that a player hears of this sender's two streams if it
+    /// is of the pictures.
+    fn is_report_due(&self, road: &Road, age: u64) -> bool {
+        let last = road.reported.load(Ordering::Relaxed);
+        let other = self.roads.iter().find(|other| other.kind != road.kind);
+        let period = if road.kind == MediaKind::Video && other.is_some() { 2 * REPORT } else { REPORT };
+        if age.saturating_sub(last) < period {
+            return false;
         }
-        // Of two threads that see the same moment, one reports.
-        if self.reported.compare_exchange(last, age, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return;
-        }
-        let silent = |road: &Road| {
-            let state = road.lock();
-            state.lane.has_begun() && !state.lane.is_related()
+        let Some(other) = other else { return true };
+        let (begun, related) = {
+            let state = other.lock();
+            (state.lane.has_begun(), state.lane.is_related())
         };
-        if u128::from(age) < REPORT_TOGETHER.as_millis() && self.roads.iter().any(silent) {
+        if !begun || (!related && age.saturating_sub(last) > REPORT_TOGETHER) {
+            return true;
+        }
+        let of_other = other.reported.load(Ordering::Relaxed);
+        related && (road.kind == MediaKind::Audio || (of_other > last && age.saturating_sub(of_other) >= AFTER_SOUND))
+    }
+
+    /// Sends a report of this road when one is due.
+    fn report_when_due(&self, road: &Road, now: Instant) {
+        let age = self.age(now);
+        if !self.is_report_due(road, age) {
             return;
         }
-        let time = SystemTime::now();
-        for road in &self.roads {
-            let State { lane, receivers, buffer } = &mut *road.lock();
-            if lane.report(&self.name, now, time, buffer) {
-                for receiver in receivers.iter() {
-                    let to = SocketAddr::new(receiver.ip(), receiver.port().saturating_add(1));
-                    // The next report comes in a second.
-                    road.rtcp.send_to(buffer, to).ok();
-                }
-            }
+        let State { lane, receivers, buffer, protection, encrypted } = &mut *road.lock();
+        if !lane.report(&self.name, now, SystemTime::now(), buffer) {
+            return;
+        }
+        road.reported.store(age, Ordering::Relaxed);
+        let buffer = match protection {
+            Some(protection) => match protection.rtcp(buffer, encrypted) {
+                Some(()) => encrypted,
+                // Never in the clear.
+                None => return,
+            },
+            None => buffer,
+        };
+        for receiver in receivers.iter() {
+            let to = SocketAddr::new(receiver.ip(), receiver.port().saturating_add(1));
+            // The next report comes in a second.
+            road.rtcp.send_to(buffer, to).ok();
         }
     }
 }
@@ -218,12 +263,20 @@ impl PacketSink for Passthrough {
     fn packet(&self, packet: &Packet) -> Wish {
         let Some(road) = self.road(packet.codec.kind()) else { return Wish::default() };
         let now = Instant::now();
-        let form = {
-            let State { lane, receivers, buffer } = &mut *road.lock();
+        let (wish, form) = {
+            let State { lane, receivers, buffer, protection, encrypted } = &mut *road.lock();
             let taken = lane.take(packet, now, buffer);
             if !taken.send {
                 return taken.wish;
             }
+            let buffer = match protection {
+                Some(protection) => match protection.rtp(buffer, encrypted) {
+                    Some(()) => encrypted,
+                    // Never in the clear.
+                    None => return taken.wish,
+                },
+                None => buffer,
+            };
             for receiver in receivers.iter() {
                 match road.rtp.send_to(buffer, receiver) {
                     Ok(_) => self.sent.fetch_add(1, Ordering::Relaxed),
@@ -235,11 +288,12 @@ impl PacketSink for Passthrough {
             }
             (taken.wish, taken.new_form.then(|| lane.form().cloned()))
         };
-        let (wish, form) = form;
         if let Some(form) = form {
             self.tell(road.kind, form);
         }
-        self.report_when_due(now);
+        for road in &self.roads {
+            self.report_when_due(road, now);
+        }
         wish
     }
 
@@ -318,6 +372,7 @@ mod tests {
             multicast: Multicast::default(),
             keyframes: Duration::from_secs(2),
             name: "room".into(),
+            protection: None,
         })
         .unwrap();
         let tap = Tap::new();
@@ -345,11 +400,20 @@ mod tests {
         for ssrc in [1, 2] {
             tap.report(&Capture { ssrc: Ssrc(ssrc), timestamp: 0, at: Instant::now() });
         }
-        passthrough.report_when_due(Instant::now() + REPORT);
+        let report = |after: u64| {
+            for road in &passthrough.roads {
+                passthrough.report_when_due(road, Instant::now() + Duration::from_millis(after));
+            }
+        };
         let [[_, video, _, audio], _] = &listening;
-        let (video, audio) = (receive(video), receive(audio));
-        assert_eq!((video[1], audio[1]), (200, 200));
-        assert_eq!(video[8..16], audio[8..16], "the same moment");
+        report(0);
+        let sound = receive(audio);
+        assert_eq!(sound[1], 200);
+        video.set_nonblocking(true).unwrap();
+        assert!(video.recv(&mut [0; 64]).is_err(), "sound is reported first");
+        report(AFTER_SOUND + 50);
+        video.set_nonblocking(false).unwrap();
+        assert_eq!(receive(video)[1], 200);
         assert_eq!(passthrough.counters(), (4, 0));
     }
 }

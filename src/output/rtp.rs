@@ -1,6 +1,8 @@
 //! RTP with an SDP file: the mix through a pipeline, a participant's packets past it, to one receiver, several or a group, with
 //! the sender reports that keep lips and voice together.
 
+mod srtp;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +78,7 @@ impl RtpTail {
                 multicast: destination.multicast.clone(),
                 keyframes: destination.keyframe.unwrap_or(session.gop),
                 name: format!("roomcast-{:08x}", rand::random::<u32>()),
+                protection: destination.key.clone().map(|key| (session.protection, key)),
             };
             let passthrough = Passthrough::open(&config).map_err(OutputError::io("a UDP socket to send from"))?;
             let plug = |stream: &Stream| {
@@ -219,6 +222,9 @@ impl Tail for RtpTail {
                 sink.set_property("sync", false);
             }
         });
+        if let Some(key) = &self.destination.key {
+            srtp::encrypt(attached.pipeline(), key, &SINKS.map(|(name, _)| name))?;
+        }
         if held {
             attached.pipeline().set_latency(gst::ClockTime::try_from(*latency).unwrap_or(gst::ClockTime::ZERO));
         }

@@ -17,6 +17,7 @@ use super::spec::{Container, Destination, OutputSpec, Stream};
 use super::streams::Streams;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
+use crate::rtp::Protection;
 
 /// What is the same for all outputs of a bridge.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Session {
     pub bitrates: (u32, u32),
     /// From one keyframe to the next.
     pub gop: Duration,
+    /// The means to encrypt packets.
+    pub protection: Protection,
 }
 
 /// One kind of output.

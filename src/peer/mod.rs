@@ -35,6 +35,7 @@ mod rtcp_tap;
 mod rtx;
 mod sdes;
 pub(crate) mod sdp;
+mod srtp;
 mod stats;
 mod track;
 
@@ -44,6 +45,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub(crate) use keyframe::Pace;
+pub(crate) use srtp::protect;
 
 pub use error::PeerError;
 pub use event::PeerEvent;

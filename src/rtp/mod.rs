@@ -6,6 +6,7 @@
 mod keyframe;
 mod packet;
 mod parameter_sets;
+mod protect;
 mod reports;
 mod sender_report;
 mod splice;
@@ -14,6 +15,7 @@ mod tap;
 pub(crate) use keyframe::begins_keyframe;
 pub use packet::{Packet, TrackId};
 pub(crate) use parameter_sets::ParameterSets;
+pub use protect::{Protect, Protection};
 pub use reports::Capture;
 pub(crate) use reports::SenderClock;
 pub(crate) use sender_report::SenderReport;

@@ -14,6 +14,8 @@ const REMEMBERED: u16 = 1024;
 #[derive(Debug)]
 pub(crate) struct Splice {
     clock_rate: u32,
+    /// Of the first packet, unless it keeps its own.
+    first: Option<u16>,
     source: Option<Source>,
     /// The last of both, as sent.
     sequence_number: u16,
@@ -44,7 +46,13 @@ pub(crate) struct Place {
 
 impl Splice {
     pub(crate) fn new(clock_rate: u32) -> Self {
-        Self { clock_rate, source: None, sequence_number: 0, timestamp: 0 }
+        Self { clock_rate, first: None, source: None, sequence_number: 0, timestamp: 0 }
+    }
+
+    /// Gives the first packet this sequence number.
+    #[must_use]
+    pub(crate) fn beginning_with(self, sequence_number: u16) -> Self {
+        Self { first: Some(sequence_number), ..self }
     }
 
     /// The next packet begins a source, whatever its SSRC.
@@ -93,7 +101,7 @@ impl Splice {
 
     fn begin(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) {
         let (sequence_offset, timestamp_offset) = match &self.source {
-            None => (0, 0),
+            None => (self.first.map_or(0, |first| first.wrapping_sub(sequence_number)), 0),
             Some(before) => {
                 // Media time goes on as wall-clock time does, and never stands still.
                 let pause = now.saturating_duration_since(before.heard).as_secs_f64() * f64::from(self.clock_rate);
@@ -174,6 +182,9 @@ mod tests {
         assert_eq!(first, Some(Place { sequence_number: 65_535, timestamp: u32::MAX, new_source: true }));
         let second = splice.place(A, 0, 2999, now);
         assert_eq!(second, Some(Place { sequence_number: 0, timestamp: 2999, new_source: false }));
+        let mut splice = Splice::new(90_000).beginning_with(1);
+        assert_eq!(numbers(splice.place(A, 65_535, 7, now)), Some((1, 7)), "unless it is given another one");
+        assert_eq!(numbers(splice.place(A, 0, 7, now)), Some((2, 7)));
     }
 
     #[test]

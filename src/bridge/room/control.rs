@@ -12,6 +12,7 @@ use super::super::state::{OutputPhase, OutputState};
 use super::{REPORTS, Room};
 use crate::media::elements;
 use crate::output::{OutputSpec, Outputs, Session, Stream};
+use crate::peer;
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ impl Room {
             fps: self.config.canvas.fps,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
             gop: Duration::from_secs_f64(self.config.gop),
+            protection: peer::protect,
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));

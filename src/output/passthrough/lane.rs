@@ -67,6 +67,13 @@ impl Lane {
         }
     }
 
+    /// For receivers that decrypt: who joins before the numbers wrap needs no rollover counter, which no SDP tells (RFC 3711,
+    /// section 3.3.1).
+    #[must_use]
+    pub(super) fn beginning_low(self) -> Self {
+        Self { splice: self.splice.beginning_with(0), ..self }
+    }
+
     /// Writes the packet as it is to be sent into `buffer`, if it is to be sent.
     pub(super) fn take(&mut self, packet: &Packet, now: Instant, buffer: &mut Vec<u8>) -> Taken {
         let mut taken = Taken::default();
