@@ -30,7 +30,7 @@ const REPORT: u64 = 1000;
 /// Pictures are reported this long after every second report of sound. ffmpeg moves the other stream to the one that it hears of
 /// first: pictures can be moved by some milliseconds, but sound that goes back by them is an error, so few of those who join
 /// should do so between the two.
-const AFTER_SOUND: u64 = 15;
+const AFTER_SOUND: std::ops::Range<u64> = 15..400;
 
 /// A sender that reports on one of its two streams alone gets this long to report on the other one.
 const REPORT_TOGETHER: u64 = 6000;
@@ -216,7 +216,7 @@ impl Passthrough {
     fn is_report_due(&self, road: &Road, age: u64) -> bool {
         let last = road.reported.load(Ordering::Relaxed);
         let other = self.roads.iter().find(|other| other.kind != road.kind);
-        let period = if road.kind == MediaKind::Video && other.is_some() { 2 * REPORT } else { REPORT };
+        let period = if road.kind == MediaKind::Video && other.is_some() { REPORT + REPORT / 2 } else { REPORT };
         if age.saturating_sub(last) < period {
             return false;
         }
@@ -229,7 +229,7 @@ impl Passthrough {
             return true;
         }
         let of_other = other.reported.load(Ordering::Relaxed);
-        related && (road.kind == MediaKind::Audio || (of_other > last && age.saturating_sub(of_other) >= AFTER_SOUND))
+        related && (road.kind == MediaKind::Audio || AFTER_SOUND.contains(&age.saturating_sub(of_other)))
     }
 
     /// Sends a report of this road when one is due.
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(sound[1], 200);
         video.set_nonblocking(true).unwrap();
         assert!(video.recv(&mut [0; 64]).is_err(), "sound is reported first");
-        report(AFTER_SOUND + 50);
+        report(AFTER_SOUND.start + 50);
         video.set_nonblocking(false).unwrap();
         assert_eq!(receive(video)[1], 200);
         assert_eq!(passthrough.counters(), (4, 0));

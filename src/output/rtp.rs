@@ -132,7 +132,8 @@ impl RtpTail {
         let copied = |kind| forms.of(kind).map(Media::from_form);
         let video = self.mixed(pipeline, MediaKind::Video).await?.or_else(|| copied(MediaKind::Video));
         let audio = self.mixed(pipeline, MediaKind::Audio).await?.or_else(|| copied(MediaKind::Audio));
-        Ok(Description { room: self.session.room.clone(), video, audio, key: self.destination.key.clone() })
+        let (room, key) = (self.session.room.clone(), self.destination.key.clone());
+        Ok(Description { room, video, audio, sound_first: self.copied.is_some(), key })
     }
 
     /// Sends the same packets to a port pair of our own for a moment, and decodes them there: the receiver's own ports

@@ -110,6 +110,9 @@ pub(crate) struct Description {
     pub(crate) room: String,
     pub(crate) video: Option<Media>,
     pub(crate) audio: Option<Media>,
+    /// Sound stands in front of pictures. ffmpeg reads what has come in this order, and when it begins it must hear the report
+    /// on sound first: it moves the other stream, and sound that goes back is an error.
+    pub(crate) sound_first: bool,
     /// The key that the streams are encrypted with.
     pub(crate) key: Option<SrtpKey>,
 }
@@ -132,9 +135,12 @@ impl Description {
              t=0 0\r\n"
         );
         let profile = if self.key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
-        for (kind, media, port) in
-            [(MediaKind::Video, &self.video, port), (MediaKind::Audio, &self.audio, port.saturating_add(2))]
-        {
+        let mut medias =
+            [(MediaKind::Video, &self.video, port), (MediaKind::Audio, &self.audio, port.saturating_add(2))];
+        if self.sound_first {
+            medias.reverse();
+        }
+        for (kind, media, port) in medias {
             let Some(media) = media else { continue };
             // A string takes everything.
             media.write(kind, port, profile, &mut text).ok();
@@ -218,6 +224,7 @@ mod tests {
             room: room.into(),
             video: Media::from_caps(&video, 1_500_000, Some(30)),
             audio: Media::from_caps(&audio, 128_000, None),
+            sound_first: false,
             key: None,
         }
     }
@@ -259,6 +266,7 @@ mod tests {
             room: "demo".into(),
             video: Some(Media::from_form(&form(Codec::Vp8))),
             audio: Some(Media::from_form(&form(Codec::Opus))),
+            sound_first: true,
             key: None,
         };
         let text = description.write("239.1.2.3".parse().unwrap(), 5004, 5, 7);
@@ -270,11 +278,11 @@ mod tests {
                 "s=demo",
                 "c=IN IP4 239.1.2.3/5",
                 "t=0 0",
-                "m=video 5004 RTP/AVP 96",
-                "a=rtpmap:96 VP8/90000",
                 "m=audio 5006 RTP/AVP 111",
                 "a=rtpmap:111 opus/48000/2",
                 "a=fmtp:111 sprop-stereo=1;useinbandfec=1",
+                "m=video 5004 RTP/AVP 96",
+                "a=rtpmap:96 VP8/90000",
                 "",
             ]
         );

@@ -8,6 +8,9 @@ use crate::terms::{Codec, MediaKind, Ssrc};
 /// However much a keyframe is wanted, the sender is asked no more often than this.
 const ASK: Duration = Duration::from_secs(1);
 
+/// A report corrects what the last one said by 10 ms at most.
+const STEPS_PER_SECOND: u32 = 100;
+
 /// What a receiver must know about the stream before it can play it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
@@ -29,6 +32,8 @@ pub(super) struct Lane {
     form: Option<Form>,
     /// A timestamp of ours, and when it was captured.
     captured: Option<(u32, Instant)>,
+    /// The same as it was last reported.
+    reported: Option<(u32, Instant)>,
     keyframe_came: Option<Instant>,
     asked: Option<Instant>,
     packets: u32,
@@ -60,6 +65,7 @@ impl Lane {
             sets: ParameterSets::default(),
             form: None,
             captured: None,
+            reported: None,
             keyframe_came: None,
             asked: None,
             packets: 0,
@@ -140,16 +146,35 @@ impl Lane {
     }
 
     /// Writes a sender report for this moment. False when nothing is known to report.
-    pub(super) fn report(&self, cname: &str, now: Instant, time: SystemTime, buffer: &mut Vec<u8>) -> bool {
-        let Some((timestamp, at)) = self.captured else { return false };
-        let ticks = |time: Duration| (time.as_secs_f64() * f64::from(self.clock_rate)).round() as u64 as u32;
-        let timestamp = match now.checked_duration_since(at) {
-            Some(passed) => timestamp.wrapping_add(ticks(passed)),
-            None => timestamp.wrapping_sub(ticks(at.saturating_duration_since(now))),
-        };
+    ///
+    /// A browser's reports wander by tens of milliseconds while its machine is busy, and another sender's relation is not quite
+    /// that of the last one. Players follow at once, and sound that goes back is an error in some: what is reported follows in
+    /// small steps.
+    pub(super) fn report(&mut self, cname: &str, now: Instant, time: SystemTime, buffer: &mut Vec<u8>) -> bool {
+        let Some(captured) = self.captured else { return false };
+        let mut timestamp = self.timestamp_at(captured, now);
+        if let Some(reported) = self.reported {
+            let before = self.timestamp_at(reported, now);
+            let difference = i64::from(timestamp.wrapping_sub(before).cast_signed());
+            let step = i64::from(self.clock_rate / STEPS_PER_SECOND);
+            if difference.abs() < i64::from(self.clock_rate) {
+                // Less than a second in ticks.
+                timestamp = before.wrapping_add(difference.clamp(-step, step) as u32);
+            }
+        }
+        self.reported = Some((timestamp, now));
         let Self { ssrc, packets, octets, .. } = *self;
         SenderReport { ssrc, cname, time, timestamp, packets, octets }.write(buffer);
         true
+    }
+
+    /// Which timestamp belongs to a moment when another one belongs to another.
+    fn timestamp_at(&self, (timestamp, at): (u32, Instant), now: Instant) -> u32 {
+        let ticks = |time: Duration| (time.as_secs_f64() * f64::from(self.clock_rate)).round() as u64 as u32;
+        match now.checked_duration_since(at) {
+            Some(passed) => timestamp.wrapping_add(ticks(passed)),
+            None => timestamp.wrapping_sub(ticks(at.saturating_duration_since(now))),
+        }
     }
 
     fn is_keyframe_due(&self, now: Instant) -> bool {
@@ -312,6 +337,12 @@ mod tests {
         assert!(lane.report("x", start + Duration::from_millis(500), time, &mut buffer));
         assert_eq!(buffer[16..20], 46_000_u32.to_be_bytes());
         assert_eq!(buffer[20..28], [0, 0, 0, 1, 0, 0, 0, 2]);
+        lane.relate(&Capture { ssrc: Ssrc(1), timestamp: 1000 + 9000, at: start });
+        assert!(lane.report("x", start + Duration::from_millis(1500), time, &mut buffer));
+        assert_eq!(buffer[16..20], (136_000_u32 + 900).to_be_bytes(), "a step of 10 ms towards the other relation");
+        lane.relate(&Capture { ssrc: Ssrc(1), timestamp: 1000 + 900_000, at: start });
+        assert!(lane.report("x", start + Duration::from_millis(1500), time, &mut buffer));
+        assert_eq!(buffer[16..20], (136_000_u32 + 900_000).to_be_bytes(), "a sender that set its clock");
         let next = Sender::new(Codec::Vp8, 3);
         lane.take(&next.packet(1, 0, KEYFRAME), start, &mut buffer);
         assert!(!lane.is_related(), "another sender's relation says nothing about this one");
