@@ -75,7 +75,9 @@ pub(crate) fn tail(
     attempt: u32,
 ) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
-        Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), spec.tracks, session.clone(), streams, attempt)?),
+        Destination::Rtp(rtp) => {
+            Box::new(RtpTail::new((**rtp).clone(), spec.tracks, session.clone(), streams, attempt)?)
+        }
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),

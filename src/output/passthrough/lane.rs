@@ -196,7 +196,8 @@ impl Lane {
             let new = self.sets.learn(&packet.payload);
             // Until its parameter sets came, or could have: they stand in front of the first picture.
             let picture = matches!(packet.payload.first().map_or(0, |first| first & 0x1f), 1..=5 | 28);
-            if !picture && !(new && self.sets.both().is_some()) {
+            let complete = new && self.sets.both().is_some();
+            if !(picture || complete) {
                 return false;
             }
         }

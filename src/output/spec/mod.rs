@@ -31,7 +31,7 @@ pub struct OutputSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// RTP to one receiver.
-    Rtp(RtpDestination),
+    Rtp(Box<RtpDestination>),
     /// A directory with an HLS playlist.
     Hls(HlsDestination),
     /// A recording.

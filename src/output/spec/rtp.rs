@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Parsed {
         keyframe,
         key,
     };
-    Ok((Destination::Rtp(destination), tracks))
+    Ok((Destination::Rtp(Box::new(destination)), tracks))
 }
 
 fn receiver(host: &str, port: u16) -> Result<SocketAddr, String> {
@@ -127,7 +127,7 @@ mod tests {
     fn parsed(text: &str) -> (RtpDestination, OutputSpec) {
         let spec: OutputSpec = text.parse().unwrap();
         let Destination::Rtp(rtp) = &spec.destination else { panic!("{text}") };
-        (rtp.clone(), spec)
+        ((**rtp).clone(), spec)
     }
 
     #[test]
