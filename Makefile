@@ -50,7 +50,7 @@ fmt: ## Format the code
 	cargo fmt
 
 .PHONY: bench
-bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one part: BENCH=cpu|latency|encoded|whep
+bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one part: BENCH=cpu|latency|encoded|whep|passthrough|copy|ten
 	cargo bench --locked --bench vertical -- $(BENCH)
 
 .PHONY: soak

@@ -14,6 +14,7 @@
 //! bridge  publish                   one room: the only places where signaling, peer and media meet
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
+//! rtp                               packets, the taps that hand them out, and their numbering
 //! terms  telemetry                  the words they share: Codec, SessionDescription, IceCandidate …; logging
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod peer;
 pub mod probe;
 pub mod publish;
 pub mod repair;
+pub mod rtp;
 pub mod server;
 pub mod signaling;
 pub mod telemetry;

@@ -1,4 +1,5 @@
-//! What the vertical path costs: CPU against a plain GStreamer pipeline, and latency from a packet to a packet.
+//! What the vertical path costs: CPU against a plain GStreamer pipeline, latency from a packet to a packet, and what it costs to
+//! pass packets on.
 //!
 //! `make bench` runs it, `make bench BENCH=latency` only the part whose name contains the word. Every figure is measured
 //! black-box on this machine in this run; a figure above its limit makes the exit code 1. The load average is printed,
@@ -13,6 +14,7 @@ mod eye;
 mod input;
 mod latency;
 mod outputs;
+mod passthrough;
 mod sender;
 mod table;
 mod whep;
@@ -28,6 +30,7 @@ mod process;
 #[path = "../../tests/support/roomcast.rs"]
 mod roomcast;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -44,21 +47,15 @@ async fn main() -> ExitCode {
     let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
     let wanted = |part: &str| part.contains(&filter);
     ::roomcast::media::elements::init().expect("GStreamer starts");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let input = Arc::new(input::Input::make(directory.path()));
     let mut table = Table::default();
-
-    if wanted("encoded") {
-        encoded::measure(&input, &mut table).await;
+    if wanted("passthrough") {
+        tokio::task::block_in_place(|| passthrough::measure(&mut table));
     }
-    if wanted("latency") {
-        latency::measure(&input, directory.path(), &mut table).await;
-    }
-    if wanted("whep") {
-        whep::measure(&input, &mut table).await;
-    }
-    if wanted("cpu") {
-        cpu::measure(&input, directory.path(), &mut table).await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // The other parts share their media.
+    if ["encoded", "latency", "cpu", "whep"].into_iter().any(wanted) {
+        let input = Arc::new(input::Input::make(directory.path()));
+        measure_media(&input, directory.path(), wanted, &mut table).await;
     }
     if wanted("copy") {
         outputs::measure_copy(directory.path(), &mut table).await;
@@ -68,4 +65,16 @@ async fn main() -> ExitCode {
     }
     println!("{table}");
     if table.is_within_limits() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn measure_media(input: &Arc<input::Input>, directory: &Path, wanted: impl Fn(&str) -> bool, table: &mut Table) {
+    if wanted("encoded") {
+        encoded::measure(input, table).await;
+    }
+    if wanted("latency") {
+        latency::measure(input, directory, table).await;
+    }
+    if wanted("cpu") {
+        cpu::measure(input, directory, table).await;
+    }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::BridgeError;
 use super::config::BridgeConfig;
+use super::participant::{Needs, Taps};
 use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
@@ -21,6 +22,7 @@ use crate::media::relay::Relay;
 use crate::media::scaler::Scaler;
 use crate::output::spec::Height;
 use crate::output::{Stream, Streams};
+use crate::rtp::{PacketSink, Plug, Tap};
 use crate::terms::MediaKind;
 
 /// Whatever of mixers, encoders and relays runs now.
@@ -33,6 +35,8 @@ pub(crate) struct Mix {
     encoders: BTreeMap<Stream, StreamEncoder>,
     scalers: BTreeMap<Stream, Scaler>,
     relays: BTreeMap<Stream, Relay>,
+    /// Whose packets reach the streams of packets.
+    plugs: BTreeMap<Stream, Plug>,
     fault_sender: mpsc::Sender<BridgeError>,
     faults: mpsc::Receiver<BridgeError>,
     watchers: JoinSet<()>,
@@ -50,6 +54,7 @@ impl Mix {
             encoders: BTreeMap::new(),
             scalers: BTreeMap::new(),
             relays: BTreeMap::new(),
+            plugs: BTreeMap::new(),
             fault_sender,
             faults,
             watchers: JoinSet::new(),
@@ -58,10 +63,12 @@ impl Mix {
 
     /// Starts what these streams need and does not run yet: black and silence are encoded from here on.
     pub(crate) async fn provide(&mut self, wanted: &BTreeSet<Stream>) -> Result<(), BridgeError> {
-        let missing: Vec<_> = wanted.iter().copied().filter(|stream| self.streams.get(*stream).is_none()).collect();
+        let missing: Vec<_> = wanted.iter().copied().filter(|stream| !self.streams.has(*stream)).collect();
         let mut begun = BTreeMap::new();
         for stream in &missing {
-            if stream.is_copied() {
+            if stream.is_packets() {
+                self.streams.insert_tap(*stream, Tap::new());
+            } else if stream.is_copied() {
                 self.start_relay(*stream).await?;
             } else {
                 let kind = stream.kind();
@@ -109,6 +116,10 @@ impl Mix {
                 relay.stop().await;
             }
         }
+        for stream in self.streams.packets().filter(idle).collect::<Vec<_>>() {
+            self.streams.remove(stream);
+            self.plugs.remove(&stream);
+        }
         let needed: BTreeSet<_> = self.encoders.keys().map(|stream| stream.kind()).collect();
         for kind in self.mixers.keys().copied().filter(|kind| !needed.contains(kind)).collect::<Vec<_>>() {
             if let Some(mixer) = self.mixers.remove(&kind) {
@@ -145,7 +156,8 @@ impl Mix {
             Stream::Vp8 => StreamEncoder::vp8(clock, raw, &settings)?,
             Stream::Aac => StreamEncoder::aac(clock, raw, &settings)?,
             Stream::Opus => StreamEncoder::opus(clock, raw, &settings)?,
-            Stream::CopiedVideo | Stream::CopiedAudio => return Ok(()),
+            Stream::Pcmu => StreamEncoder::pcmu(clock, raw)?,
+            Stream::CopiedVideo | Stream::CopiedAudio | Stream::VideoPackets | Stream::AudioPackets => return Ok(()),
         };
         self.watchers.spawn(watch("an encoder", encoder.take_events(), self.fault_sender.clone()));
         encoder.play().await?;
@@ -168,10 +180,15 @@ impl Mix {
         Ok(scaled)
     }
 
-    /// Which kinds of media the mix takes, and therefore have to be decoded.
-    pub(crate) fn decoding(&self) -> Decoding {
+    /// What participants' media is needed for: the mix decodes, relays take it unpacked, and streams of packets need neither.
+    pub(crate) fn needs(&self) -> Needs {
         let mixes = |kind| self.mixers.contains_key(&kind);
-        Decoding { audio: mixes(MediaKind::Audio), video: mixes(MediaKind::Video) }
+        let unpacks = |kind| mixes(kind) || self.relays.keys().any(|stream| stream.kind() == kind);
+        let both = |needed: &dyn Fn(MediaKind) -> bool| Decoding {
+            audio: needed(MediaKind::Audio),
+            video: needed(MediaKind::Video),
+        };
+        Needs { decode: both(&mixes), unpack: both(&unpacks) }
     }
 
     /// Takes a participant's stream into the mix; `None` when nothing of its kind is mixed.
@@ -198,7 +215,13 @@ impl Mix {
     }
 
     /// Chooses whose streams are passed on as they come; nobody's when there is no such participant.
-    pub(crate) fn copy(&mut self, source: &HashMap<MediaKind, Producer>) {
+    pub(crate) fn copy(&mut self, source: &HashMap<MediaKind, Producer>, taps: Option<&Taps>) {
+        for stream in self.streams.packets().collect::<Vec<_>>() {
+            self.plugs.remove(&stream);
+            if let (Some(into), Some(taps)) = (self.streams.tap(stream), taps) {
+                self.plugs.insert(stream, taps.of(stream.kind()).plug(Arc::clone(into) as Arc<dyn PacketSink>));
+            }
+        }
         for (stream, relay) in &mut self.relays {
             if let Err(error) = relay.switch(source.get(&stream.kind())) {
                 tracing::error!(kind = %stream.kind(), %error, "a participant's stream could not be passed on");

@@ -18,6 +18,7 @@ use crate::media::clock::MediaClock;
 use crate::media::ingest::{Decoding, Ingest, IngestSettings};
 use crate::media::producer::Producer;
 use crate::peer::{Peer, PeerConfig};
+use crate::rtp::Tap;
 use crate::terms::{Codec, IceCandidate, MediaKind, ParticipantId, SessionDescription, Ssrc};
 
 /// Descriptions and candidates that may wait; a participant who sends more is too fast for its own connection.
@@ -32,8 +33,33 @@ pub(crate) enum Message {
     Description(SessionDescription),
     /// From the other side.
     Candidate(Option<IceCandidate>),
-    /// What of it is wanted decoded from now on.
-    Decode(Decoding),
+    /// What its media is needed for from now on.
+    Need(Needs),
+}
+
+/// What a participant's media is needed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The mix.
+    pub(crate) decode: Decoding,
+    /// Whatever takes access units: the mix, and outputs that copy into containers.
+    pub(crate) unpack: Decoding,
+}
+
+/// Where a participant's packets can be taken as they come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taps {
+    audio: Arc<Tap>,
+    video: Arc<Tap>,
+}
+
+impl Taps {
+    pub(crate) fn of(&self, kind: MediaKind) -> &Arc<Tap> {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
 }
 
 /// What a participant tells the room's task.
@@ -76,6 +102,7 @@ pub(crate) struct Participant {
     mailbox: mpsc::Sender<Message>,
     stop: CancellationToken,
     state: watch::Receiver<ParticipantState>,
+    taps: Taps,
 }
 
 impl Participant {
@@ -85,7 +112,7 @@ impl Participant {
         id: ParticipantId,
         generation: u64,
         config: PeerConfig,
-        media: (MediaClock, IngestSettings),
+        media: (MediaClock, IngestSettings, Needs),
         renegotiates: bool,
         reports: mpsc::Sender<(ParticipantId, u64, Report)>,
         tasks: &mut JoinSet<()>,
@@ -103,9 +130,10 @@ impl Participant {
         let stop = CancellationToken::new();
         let span = tracing::info_span!("participant", %id);
         let outgoing = Outgoing { id, generation, renegotiates, reports };
-        let stopped = stop.clone();
+        let (stopped, taps) = (stop.clone(), Taps::default());
+        let tapped = taps.clone();
         let run = async move {
-            let run = run(&outgoing, config, media, messages, state_sender, stopped);
+            let run = run(&outgoing, config, media, tapped, messages, state_sender, stopped);
             // Whatever goes wrong with one participant: the seat is freed and the room goes on.
             let ending = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
                 Ending::final_for("a fault of ours while it was served: the log has it, please report it")
@@ -113,12 +141,17 @@ impl Participant {
             outgoing.send(Report::Closed(ending)).await;
         };
         tasks.spawn(run.instrument(span));
-        Self { mailbox, stop, state }
+        Self { mailbox, stop, state, taps }
     }
 
     /// Passes a message on. False when the participant floods us or is already gone: it should be dropped.
     pub(crate) fn tell(&self, message: Message) -> bool {
         self.mailbox.try_send(message).is_ok()
+    }
+
+    /// Where its packets can be taken.
+    pub(crate) fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     /// How it is doing.
@@ -150,7 +183,8 @@ impl Outgoing {
 async fn run(
     outgoing: &Outgoing,
     config: PeerConfig,
-    (clock, settings): (MediaClock, IngestSettings),
+    (clock, settings, needs): (MediaClock, IngestSettings, Needs),
+    taps: Taps,
     messages: mpsc::Receiver<Message>,
     state: watch::Sender<ParticipantState>,
     stop: CancellationToken,
@@ -166,7 +200,7 @@ async fn run(
         Ok(()) => match Peer::start(outgoing.id.clone(), config, events_sender).await {
             Err(error) => Ending::final_for(error),
             Ok(peer) => {
-                let mut call = Call::new(outgoing, peer, &mut ingest, keyframe_wanted, state);
+                let mut call = Call::new(outgoing, peer, &mut ingest, keyframe_wanted, state, (taps, needs));
                 let ending = call.run(messages, events, stop).await;
                 call.peer.close().await;
                 ending

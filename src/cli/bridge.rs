@@ -28,6 +28,7 @@ const CONTROLS: usize = 16;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://239.1.2.3:5004?sdp=call.sdp&video=copy&audio=copy'
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'hls:www?format=ll&renditions=720p,360p,audio'
@@ -48,6 +49,7 @@ pub(crate) struct Options {
     /// rtsp://:PORT/NAME?mode=serve for players that come, rtsp://USER:PASSWORD@HOST/PATH to publish to a media server,
     /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN,
     /// hls:DIR?format=ts|fmp4|ll&mode=live|event|vod&renditions=720p,360p,audio, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// With video=copy&audio=copy one participant's streams go there as they come.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
@@ -74,9 +76,10 @@ pub(crate) struct Options {
     /// How participants share the picture.
     #[arg(long, value_enum, default_value_t = LayoutName::Grid)]
     layout: LayoutName,
-    /// Codecs to offer, most wanted first.
-    #[arg(long, value_delimiter = ',', default_value = "vp8,h264,vp9,av1,opus", value_parser = parse_codec)]
-    codecs: Vec<Codec>,
+    /// Codecs to offer, most wanted first, for example h264,vp8,opus. auto: VP8 first, or H.264 where an output copies it into
+    /// a container that holds no VP8.
+    #[arg(long, value_delimiter = ',', default_value = "auto", value_parser = parse_codec)]
+    codecs: Vec<CodecChoice>,
     /// How long a lost packet may take to arrive again.
     #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=5000))]
     jitter_latency: u64,
@@ -128,7 +131,7 @@ impl Options {
             .map(|output| output.parse::<OutputSpec>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::bad_arguments)?;
-        let mut codecs = self.codecs.clone();
+        let mut codecs = codecs(&self.codecs, &outputs);
         if !codecs.contains(&Codec::Opus) {
             // Browsers send no other sound that we take: a list of video codecs means their order alone.
             codecs.push(Codec::Opus);
@@ -271,9 +274,63 @@ fn describe_end(summary: &Summary) -> String {
     text
 }
 
-fn parse_codec(text: &str) -> Result<Codec, String> {
-    Codec::from_encoding_name(text).ok_or_else(|| {
+/// One word of `--codecs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CodecChoice {
+    /// Whatever suits the outputs.
+    Auto,
+    /// This one.
+    One(Codec),
+}
+
+fn parse_codec(text: &str) -> Result<CodecChoice, String> {
+    if text == "auto" {
+        return Ok(CodecChoice::Auto);
+    }
+    Codec::from_encoding_name(text).map(CodecChoice::One).ok_or_else(|| {
         let known: Vec<_> = Codec::ALL.iter().map(ToString::to_string).collect();
-        format!("unknown codec `{text}`: use {}", known.join(", "))
+        format!("unknown codec `{text}`: use auto or {}", known.join(", "))
     })
+}
+
+/// The codecs to offer, each of them once.
+fn codecs(choices: &[CodecChoice], outputs: &[OutputSpec]) -> Vec<Codec> {
+    let h264 = outputs.iter().any(OutputSpec::prefers_h264).then_some(Codec::H264);
+    let auto = || h264.into_iter().chain(Codec::ALL);
+    let mut codecs = Vec::new();
+    for choice in choices {
+        match choice {
+            CodecChoice::Auto => codecs.extend(auto()),
+            CodecChoice::One(codec) => codecs.push(*codec),
+        }
+    }
+    let mut seen = Vec::new();
+    codecs.retain(|codec| {
+        !seen.contains(codec) && {
+            seen.push(*codec);
+            true
+        }
+    });
+    codecs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_that_copy_into_what_holds_no_vp8_get_h264_first() {
+        let chosen = |words: &str, outputs: &[&str]| {
+            let choices: Vec<_> = words.split(',').map(|word| parse_codec(word).unwrap()).collect();
+            let outputs: Vec<OutputSpec> = outputs.iter().map(|output| output.parse().unwrap()).collect();
+            codecs(&choices, &outputs)[..2].to_vec()
+        };
+        use Codec::{H264, Vp8, Vp9};
+        assert_eq!(chosen("auto", &["a.mkv", "rtp://127.0.0.1:5004?video=copy"]), [Vp8, H264]);
+        assert_eq!(chosen("auto", &["a.webm?video=copy", "a.mkv?video=copy"]), [Vp8, H264]);
+        assert_eq!(chosen("auto", &["a.mkv", "hls:www?video=copy"]), [H264, Vp8]);
+        assert_eq!(chosen("auto", &["a.mp4?video=copy&audio=none"]), [H264, Vp8]);
+        assert_eq!(chosen("vp9,auto", &["a.mkv"]), [Vp9, Vp8]);
+        assert!(parse_codec("h265").unwrap_err().contains("use auto or vp8"));
+    }
 }

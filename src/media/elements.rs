@@ -160,7 +160,16 @@ impl Job {
             Self::EncodeAudio => {
                 &[&[("avenc_aac", LIBAV), ("voaacenc", BAD), ("fdkaacenc", BAD)], &[("aacparse", GOOD)]]
             }
-            Self::Rtp => &[&[("rtph264pay", GOOD)], &[("rtpmp4gpay", GOOD)], &[("rtpbin", GOOD)], &[("udpsink", GOOD)]],
+            Self::Rtp => &[
+                &[("rtph264pay", GOOD)],
+                &[("rtpmp4gpay", GOOD)],
+                &[("rtpopuspay", GOOD)],
+                &[("rtppcmupay", GOOD)],
+                &[("mulawenc", GOOD)],
+                &[("rtpbin", GOOD)],
+                &[("udpsink", GOOD)],
+                &[("srtpenc", BAD)],
+            ],
             Self::Hls => &[&[("hlssink2", BAD)], &[("mpegtsmux", BAD)]],
             Self::HlsFragments => &[&[("isofmp4mux", LINKED)], &[("qtdemux", GOOD)]],
             Self::Mkv => &[&[("matroskamux", GOOD)]],
@@ -198,6 +207,7 @@ impl Job {
             Self::Probe => &[
                 &[("uridecodebin", BASE)],
                 &[("udpsrc", GOOD)],
+                &[("srtpdec", BAD)],
                 &[("tsdemux", BAD)],
                 &[("hlsdemux", BAD)],
                 &[("matroskademux", GOOD)],

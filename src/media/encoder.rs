@@ -180,6 +180,11 @@ impl StreamEncoder {
         Self::new(clock, raw, Patience::Sound, "encode-opus", |element| set(element, "bitrate", settings.audio_bitrate))
     }
 
+    /// G.711 µ-law.
+    pub fn pcmu(clock: &MediaClock, raw: &Producer) -> Result<Self, MediaError> {
+        Self::new(clock, raw, Patience::Sound, "encode-pcmu", |_| Ok(()))
+    }
+
     fn new(
         clock: &MediaClock,
         raw: &Producer,

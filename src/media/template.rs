@@ -36,6 +36,7 @@ const ALLOWED: &[&str] = &[
     "matroskamux",
     "mp4mux",
     "mpegtsmux",
+    "mulawenc",
     "nvh264enc",
     "openh264enc",
     "opusenc",
@@ -104,29 +105,37 @@ pub struct Ends {
 }
 
 /// What a stream passes first: for `{parse}` in a template what finds out what a muxer wants to know about it, and for `{pay}`
-/// what makes RTP packets of it.
+/// what makes RTP packets of it. Lines that begin with `video/x-h264:` are there for streams of this form only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parser {
+    form: &'static str,
     parse: &'static str,
     pay: &'static str,
 }
 
+/// Frames of VP8 and pieces of PCMU say everything themselves.
+const PLAIN: &str = "identity silent=true";
+
+/// The forms that outputs carry.
+const FORMS: [Parser; 7] = [
+    Parser {
+        form: "video/x-h264",
+        parse: "h264parse",
+        pay: "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency",
+    },
+    Parser { form: "video/x-vp8", parse: PLAIN, pay: "rtpvp8pay pt=96 mtu=1200 picture-id-mode=2" },
+    Parser { form: "video/x-vp9", parse: "vp9parse", pay: "rtpvp9pay pt=96 mtu=1200 picture-id-mode=2" },
+    Parser { form: "video/x-av1", parse: "av1parse", pay: "rtpav1pay pt=96 mtu=1200" },
+    Parser { form: "audio/mpeg", parse: "aacparse", pay: "rtpmp4gpay pt=97 mtu=1200" },
+    Parser { form: "audio/x-opus", parse: "opusparse", pay: "rtpopuspay pt=97 mtu=1200" },
+    Parser { form: "audio/x-mulaw", parse: PLAIN, pay: "rtppcmupay mtu=1200" },
+];
+
 impl Parser {
     /// The parser for a stream of this form; `None` when it is a form that no output carries.
     pub fn for_caps(caps: &gst::Caps) -> Option<Self> {
-        // Frames of VP8 and pieces of PCMU say everything themselves.
-        let plain = "identity silent=true";
-        let (parse, pay) = match caps.structure(0)?.name().as_str() {
-            "video/x-h264" => ("h264parse", "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency"),
-            "video/x-vp8" => (plain, "rtpvp8pay pt=96 mtu=1200 picture-id-mode=2"),
-            "video/x-vp9" => ("vp9parse", "rtpvp9pay pt=96 mtu=1200 picture-id-mode=2"),
-            "video/x-av1" => ("av1parse", "rtpav1pay pt=96 mtu=1200"),
-            "audio/mpeg" => ("aacparse", "rtpmp4gpay pt=97 mtu=1200"),
-            "audio/x-opus" => ("opusparse", "rtpopuspay pt=97 mtu=1200"),
-            "audio/x-mulaw" => (plain, "rtppcmupay mtu=1200"),
-            _ => return None,
-        };
-        Some(Self { parse, pay })
+        let name = caps.structure(0)?.name();
+        FORMS.iter().find(|parser| name == parser.form).copied()
     }
 
     /// The element that makes RTP packets of it.
@@ -152,8 +161,11 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
             None => parse_error(error.to_string()).into(),
         },
     )?;
-    let pipeline =
-        element.downcast::<gst::Pipeline>().map_err(|_| parse_error("the text is not a whole pipeline".into()))?;
+    let pipeline = element.downcast::<gst::Pipeline>().or_else(|single| {
+        // A text with nothing but one element gives just that.
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&single).map(|()| pipeline).map_err(|error| parse_error(error.to_string()))
+    })?;
     pipeline.set_property("name", name);
     Ok(pipeline)
 }
@@ -174,12 +186,14 @@ fn with_ends(text: &str, ends: Ends) -> String {
             let numbered = |n: usize| rest.replace("{parse}", form.parse).replace("{n}", &n.to_string());
             return (0..ends.lower).map(numbered).collect();
         }
-        let (end, rest) = match (line.strip_prefix("video:"), line.strip_prefix("audio:")) {
-            (Some(rest), _) => (ends.video, rest),
-            (_, Some(rest)) => (ends.audio, rest),
+        let (kind, rest) = line.split_once(':').unwrap_or(("", line));
+        let end = match kind.split('/').next() {
+            Some("video") => ends.video,
+            Some("audio") => ends.audio,
             _ => return line.to_owned(),
         };
-        end.map(|form| rest.replace("{parse}", form.parse).replace("{pay}", form.pay)).unwrap_or_default()
+        let end = end.filter(|end| !kind.contains('/') || kind == end.form);
+        end.map(|end| rest.replace("{parse}", end.parse).replace("{pay}", end.pay)).unwrap_or_default()
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -211,11 +225,9 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const BOTH: Ends = Ends {
-        video: Some(Parser { parse: "h264parse", pay: "rtph264pay pt=96" }),
-        audio: Some(Parser { parse: "opusparse", pay: "rtpopuspay pt=97" }),
-        lower: 2,
-    };
+    const H264: Parser = FORMS[0];
+    const OPUS: Parser = FORMS[5];
+    const BOTH: Ends = Ends { video: Some(H264), audio: Some(OPUS), lower: 2 };
 
     #[test]
     fn an_end_that_is_not_there_is_left_out_and_lines_keep_their_numbers() {
@@ -225,6 +237,8 @@ mod tests {
             "# x\n appsrc name=video ! h264parse ! mux.\n\nmatroskamux name=mux"
         );
         assert!(with_ends(text, BOTH).contains("opusparse ! mux."));
+        let text = "audio/x-opus: a\naudio/mpeg: b\nvideo/x-h264: c\naudio: d";
+        assert_eq!(with_ends(text, BOTH), " a\n\n c\n d");
     }
 
     #[test]
@@ -232,7 +246,11 @@ mod tests {
         let mut count = 0;
         for path in Texts::iter() {
             let text = Texts::get(&path).unwrap();
-            check(&path, &with_ends(&String::from_utf8_lossy(&text.data), BOTH)).unwrap();
+            for (form, element) in FORMS {
+                let end = Some(Parser { form, element });
+                let ends = Ends { video: end, audio: end };
+                check(&path, &with_ends(&String::from_utf8_lossy(&text.data), ends)).unwrap();
+            }
             count += 1;
         }
         assert!(count > 5, "the templates are embedded");

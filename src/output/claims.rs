@@ -12,8 +12,9 @@ impl OutputSpec {
     /// The paths and ports that no second output may use.
     pub fn claims(&self) -> Vec<String> {
         match &self.destination {
-            Destination::Rtp(rtp) => (0..4)
-                .map(|offset| port_claim(SocketAddr::new(rtp.address, rtp.port + offset)))
+            Destination::Rtp(rtp) => rtp
+                .receivers()
+                .flat_map(|to| (0..4).map(move |offset| port_claim(SocketAddr::new(to.ip(), to.port() + offset))))
                 .chain(rtp.sdp.as_deref().map(path_claim))
                 .collect(),
             Destination::Hls(hls) => vec![path_claim(&hls.directory)],

@@ -1,6 +1,7 @@
 //! The streams that a bridge makes, and those of them that one output takes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gstreamer as gst;
 
@@ -8,40 +9,66 @@ use super::OutputError;
 use super::spec::{OutputSpec, Stream};
 use crate::media::producer::Producer;
 use crate::media::template::{Ends, Parser};
+use crate::rtp::Tap;
 
 /// The elementary streams that there are. A stream that no output wants is not made.
 #[derive(Clone, Debug, Default)]
-pub struct Streams(BTreeMap<Stream, Producer>);
+pub struct Streams {
+    producers: BTreeMap<Stream, Producer>,
+    taps: BTreeMap<Stream, Arc<Tap>>,
+}
 
 impl Streams {
     /// Adds a stream, or replaces it.
     pub fn insert(&mut self, stream: Stream, producer: Producer) {
-        self.0.insert(stream, producer);
+        self.producers.insert(stream, producer);
+    }
+
+    /// Adds a stream of packets, or replaces it.
+    pub fn insert_tap(&mut self, stream: Stream, tap: Arc<Tap>) {
+        self.taps.insert(stream, tap);
     }
 
     /// Takes a stream away.
     pub fn remove(&mut self, stream: Stream) {
-        self.0.remove(&stream);
+        self.producers.remove(&stream);
+        self.taps.remove(&stream);
     }
 
     /// One of them.
     pub fn get(&self, stream: Stream) -> Option<&Producer> {
-        self.0.get(&stream)
+        self.producers.get(&stream)
+    }
+
+    /// One of those that are packets.
+    pub fn tap(&self, stream: Stream) -> Option<&Arc<Tap>> {
+        self.taps.get(&stream)
+    }
+
+    /// Those that are packets.
+    pub fn packets(&self) -> impl Iterator<Item = Stream> {
+        self.taps.keys().copied()
+    }
+
+    /// Whether there is such a stream.
+    pub fn has(&self, stream: Stream) -> bool {
+        self.producers.contains_key(&stream) || self.taps.contains_key(&stream)
     }
 
     /// Those that an output takes.
     pub(crate) fn sources(&self, spec: &OutputSpec) -> Result<Sources, OutputError> {
         let find = |stream| self.get(stream).cloned().ok_or(OutputError::NoStream(stream));
-        let tracks = spec.tracks;
+        // Packets do not pass the output's pipeline.
+        let unpacked = |stream: Option<Stream>| stream.filter(|stream| !stream.is_packets());
         Ok(Sources {
-            video: tracks.video.map(find).transpose()?,
-            audio: tracks.audio.map(find).transpose()?,
+            video: unpacked(spec.tracks.video).map(find).transpose()?,
+            audio: unpacked(spec.tracks.audio).map(find).transpose()?,
             lower: spec.lower().iter().copied().map(find).collect::<Result<_, _>>()?,
         })
     }
 }
 
-/// What one output is fed with: at least one of them.
+/// What one output's pipeline is fed with.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     pub(crate) video: Option<Producer>,

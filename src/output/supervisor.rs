@@ -218,7 +218,7 @@ impl Output {
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(spec, &self.session, attempt)?;
+        let tail = tail::tail(spec, &self.session, &self.streams, attempt)?;
         tail.accept(&forms)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
@@ -227,7 +227,8 @@ impl Output {
             return Err(tail.explain(error));
         }
         let pipeline = attached.pipeline().clone();
-        let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
+        let wanted = Wanted { video: self.spec.tracks.video.is_some(), audio: self.spec.tracks.audio.is_some() };
+        let mut tending = Box::pin(tail.tend(&pipeline));
         let mut proof = Some(Box::pin(async {
             // A participant whose streams are copied may be a long time in coming; the mix is always there.
             sources.first_buffer().await;
@@ -238,7 +239,7 @@ impl Output {
         let failure = loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
-                    drop(proof);
+                    drop((proof, tending));
                     attached.end(tail.has_end()).await.map_err(|error| tail.explain(error))?;
                     return tail.finish().await;
                 }
@@ -253,13 +254,15 @@ impl Output {
                     }
                 }
                 error = tail.failed() => break error,
+                error = &mut tending, if proof.is_none() => break error,
                 event = attached.next_event() => match event {
                     Some(BusEvent::Error(fault)) => break OutputError::Pipeline(fault),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %spec, fault = spec.scrub(fault)),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
                 _ = count.tick() => {
-                    let (pushed, dropped) = attached.counters();
+                    let ((pushed, dropped), (sent, lost)) = (attached.counters(), tail.counters());
+                    let (pushed, dropped) = (pushed + sent, dropped + lost);
                     self.tell(OutputEvent::Counted { output: spec.to_string(), pushed, dropped }).await;
                     if stall.after(attached.flows()) {
                         break OutputError::Stalled(stall::LIMIT);
@@ -267,7 +270,7 @@ impl Output {
                 }
             }
         };
-        drop(proof);
+        drop((proof, tending));
         attached.abandon().await;
         Err(tail.explain(failure))
     }

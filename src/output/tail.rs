@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gst::prelude::*;
@@ -20,12 +21,13 @@ use super::rtsp_push::RtspPushTail;
 use super::rtsp_serve::RtspServeTail;
 use super::spec::{Container, Destination, HlsFormat, OutputSpec, Stream, Tracks};
 use super::srt::SrtTail;
-use super::streams::Forms;
+use super::streams::{Forms, Streams};
 use super::ts_udp::TsUdpTail;
 use super::uplink::{Uplink, UplinkError};
 use super::whip::WhipTail;
 use crate::media::elements::Job;
 use crate::probe::Wanted;
+use crate::rtp::Protection;
 use crate::terms::Codec;
 
 /// What is the same for all outputs of a bridge.
@@ -41,6 +43,10 @@ pub struct Session {
     pub bitrates: (u32, u32),
     /// Carries what goes out by WebRTC.
     pub uplink: Arc<dyn Uplink>,
+    /// From one keyframe to the next.
+    pub gop: Duration,
+    /// The means to encrypt packets.
+    pub protection: Protection,
 }
 
 /// One kind of output.
@@ -70,6 +76,16 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
         error
     }
 
+    /// What has to be done while it runs and is ready; returns when that fails.
+    async fn tend(&self, _pipeline: &gst::Pipeline) -> OutputError {
+        std::future::pending().await
+    }
+
+    /// What was sent past the pipeline, and what of it was lost.
+    fn counters(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// Whether what was written needs an end to be complete.
     fn has_end(&self) -> bool {
         true
@@ -90,9 +106,16 @@ pub(super) fn ask_for_keyframe(pipeline: &gst::Pipeline) {
 }
 
 /// The tail for a destination; `attempt` counts from 0.
-pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
+pub(crate) fn tail(
+    spec: &OutputSpec,
+    session: &Session,
+    streams: &Streams,
+    attempt: u32,
+) -> Result<Box<dyn Tail>, OutputError> {
     Ok(match &spec.destination {
-        Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
+        Destination::Rtp(rtp) => {
+            Box::new(RtpTail::new((**rtp).clone(), spec.tracks, session.clone(), streams, attempt)?)
+        }
         Destination::Hls(hls) if hls.format == HlsFormat::Ts => Box::new(TsTail::new(hls.clone(), spec.tracks)),
         Destination::Hls(hls) => Box::new(FragmentsTail::new(hls.clone(), spec.tracks, session.clone(), attempt)),
         Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),

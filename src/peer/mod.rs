@@ -39,7 +39,7 @@ mod sdes;
 pub(crate) mod sdp;
 mod sending;
 mod simulcast;
-mod splice;
+mod srtp;
 mod stats;
 mod track;
 
@@ -49,7 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub(crate) use keyframe::Pace;
-pub(crate) use splice::Splice;
+pub(crate) use srtp::protect;
 
 pub use error::PeerError;
 pub use event::PeerEvent;

@@ -53,6 +53,7 @@ pub(super) fn element(name: &'static str) -> Result<gst::Element, ProbeError> {
         element: name,
         package: match name {
             "rtpbin" | "udpsrc" => "gstreamer1.0-plugins-good",
+            "srtpdec" => "gstreamer1.0-plugins-bad",
             "fdsrc" => "libgstreamer1.0-0",
             _ => "gstreamer1.0-plugins-base",
         },

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
@@ -28,6 +30,8 @@ struct Media {
     rtp_port: u16,
     rtcp_port: u16,
     formats: Vec<(u32, gst::Caps)>,
+    /// Master key and salt of an encrypted stream.
+    key: Option<Vec<u8>>,
 }
 
 /// What arrived at one port.
@@ -64,10 +68,14 @@ fn read(text: &str) -> Result<Vec<Media>, ProbeError> {
             continue;
         }
         let name = format!("m-line {index} ({kind})");
+        let key = media.attribute_val("crypto").and_then(key);
         match media.proto() {
             Some("RTP/AVP" | "RTP/AVPF") => {}
+            Some("RTP/SAVP" | "RTP/SAVPF") if key.is_some() => {}
             Some(proto) if proto.contains("SAVP") => {
-                return Err(bad(format!("{name} is encrypted ({proto}): only plain RTP can be received")));
+                return Err(bad(format!(
+                    "{name} is encrypted ({proto}): only plain RTP can be received, and SRTP with an AES_CM_128_HMAC_SHA1_80 key in the SDP"
+                )));
             }
             proto => return Err(bad(format!("{name} is {}, not RTP", proto.unwrap_or("nothing")))),
         }
@@ -83,12 +91,43 @@ fn read(text: &str) -> Result<Vec<Media>, ProbeError> {
         if formats.is_empty() {
             return Err(bad(format!("{name} has no payload type with an rtpmap")));
         }
-        medias.push(Media { kind, address: bind_address(address.as_deref()), rtp_port, rtcp_port, formats });
+        medias.push(Media { kind, address: bind_address(address.as_deref()), rtp_port, rtcp_port, formats, key });
     }
     if medias.is_empty() {
         return Err(bad("it has no audio and no video with a port".into()));
     }
     Ok(medias)
+}
+
+/// The key of a crypto attribute (RFC 4568, section 9.1): `1 AES_CM_128_HMAC_SHA1_80 inline:BASE64|LIFETIME`.
+fn key(attribute: &str) -> Option<Vec<u8>> {
+    let mut words = attribute.split_whitespace().skip(1);
+    let suite = words.next().filter(|suite| *suite == "AES_CM_128_HMAC_SHA1_80");
+    let inline = suite.and_then(|_| words.next())?.strip_prefix("inline:")?;
+    let key = BASE64.decode(inline.split('|').next()?).ok()?;
+    (key.len() == 30).then_some(key)
+}
+
+/// A decoder between a source and `rtpbin`.
+fn decrypt(
+    pipeline: &gst::Pipeline,
+    source: &gst::Element,
+    key: &[u8],
+    protocol: &str,
+) -> Result<gst::Element, ProbeError> {
+    let decoder = element("srtpdec")?;
+    let key = gst::Caps::builder("application/x-srtp")
+        .field("srtp-key", gst::Buffer::from_slice(key.to_vec()))
+        .field("srtp-cipher", "aes-128-icm")
+        .field("srtp-auth", "hmac-sha1-80")
+        .field("srtcp-cipher", "aes-128-icm")
+        .field("srtcp-auth", "hmac-sha1-80")
+        .build();
+    decoder.connect("request-key", false, move |_| Some(key.to_value()));
+    pipeline.add(&decoder)?;
+    source.set_property("caps", gst::Caps::new_empty_simple(format!("application/x-s{protocol}")));
+    source.link_pads(Some("src"), &decoder, Some(&format!("{protocol}_sink")))?;
+    Ok(decoder)
 }
 
 fn caps(sdp: &gst_sdp::SDPMessage, media: &gst_sdp::SDPMediaRef, format: &str) -> Option<(u32, gst::Caps)> {
@@ -151,7 +190,11 @@ pub(super) fn receive(
             // A group has many receivers; a port of ours has one, or the other one loses its packets.
             source.set_property("reuse", media.address.is_multicast());
             pipeline.add(&source)?;
-            source.link_pads(Some("src"), &rtpbin, Some(&format!("recv_{pad}_sink_{session}")))?;
+            let (from, out) = match &media.key {
+                Some(key) => (decrypt(pipeline, &source, key, pad)?, format!("{pad}_src")),
+                None => (source.clone(), "src".to_owned()),
+            };
+            from.link_pads(Some(&out), &rtpbin, Some(&format!("recv_{pad}_sink_{session}")))?;
             if pad == "rtp" {
                 count(&source, Arc::clone(&packets));
             }
@@ -196,6 +239,7 @@ mod tests {
         gst::init().unwrap();
         let cases = [
             (CALL.replace("RTP/AVP 96", "UDP/TLS/RTP/SAVPF 96"), "m-line 0 (video) is encrypted"),
+            (CALL.replace("RTP/AVP 96", "RTP/SAVP 96"), "m-line 0 (video) is encrypted"),
             (CALL.replace("6000", "0").replace("6002", "0"), "no audio and no video with a port"),
             (CALL.replace("6000", "65535"), "no port is left for its RTCP"),
             (CALL.replace("a=rtpmap:96 H264/90000\r\n", ""), "m-line 0 (video) has no payload type with an rtpmap"),

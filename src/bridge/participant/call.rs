@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::super::reader::{self, TrackMeter};
 use super::super::state::ParticipantState;
 use super::reach::{Reach, Step};
-use super::{Ending, Message, Outgoing, Report};
+use super::{Ending, Message, Needs, Outgoing, Report, Taps};
 use crate::media::bus::BusEvent;
 use crate::media::ingest::Ingest;
 use crate::peer::{InboundTrack, KeyframeRequester, Peer, PeerEvent};
+use crate::rtp::{PacketSink, SenderClock};
 use crate::terms::{MediaKind, Ssrc};
 
 /// Without packets for this long, a track counts as stalled and its picture is hidden.
@@ -56,6 +57,10 @@ pub(super) struct Call<'a> {
     sources: [(mpsc::Sender<Ssrc>, mpsc::Receiver<Ssrc>); 2],
     reach: Reach,
     counted: (u64, u64),
+    taps: Taps,
+    unpacked: reader::Unpacked,
+    /// Relates what its packets were captured at to our time: for those who take them at a tap.
+    sender_clock: SenderClock,
 }
 
 impl<'a> Call<'a> {
@@ -65,8 +70,12 @@ impl<'a> Call<'a> {
         ingest: &'a mut Ingest,
         keyframe_wanted: Arc<Notify>,
         state: watch::Sender<ParticipantState>,
+        (taps, needs): (Taps, Needs),
     ) -> Self {
         Self {
+            taps,
+            unpacked: reader::Unpacked::new(needs.unpack),
+            sender_clock: SenderClock::default(),
             outgoing,
             peer,
             ingest,
@@ -129,8 +138,9 @@ impl<'a> Call<'a> {
                 self.peer.handle_description(description).await
             }
             Message::Candidate(candidate) => self.peer.handle_candidate(candidate).await,
-            Message::Decode(decoding) => {
-                self.ingest.decode(decoding);
+            Message::Need(needs) => {
+                self.unpacked.set(needs.unpack);
+                self.ingest.decode(needs.decode);
                 self.request_keyframe();
                 return Ok(());
             }
@@ -171,8 +181,14 @@ impl<'a> Call<'a> {
         let meter = TrackMeter::new();
         let [audio, video] = &self.sources;
         let sources = if kind == MediaKind::Audio { &audio.0 } else { &video.0 };
-        let reader =
-            self.readers.spawn(reader::read(track, self.ingest.input(kind), Arc::clone(&meter), sources.clone()));
+        let ends = reader::Ends {
+            tap: Arc::clone(self.taps.of(kind)),
+            input: self.ingest.input(kind),
+            unpacked: self.unpacked.of(kind),
+            meter: Arc::clone(&meter),
+            sources: sources.clone(),
+        };
+        let reader = self.readers.spawn(reader::read(track, ends));
         let track = Track { meter, keyframes: keyframes.clone(), reader, flows: true, active: true, mid };
         let replaced = self.tracks.insert(kind, track);
         self.learn(ssrc, kind);
@@ -208,6 +224,12 @@ impl<'a> Call<'a> {
 
     /// A sender report goes to the session of its stream, or waits for the stream's first packet.
     fn report(&mut self, ssrc: Ssrc, compound: bytes::Bytes) {
+        if let Some(capture) = self.sender_clock.read(&compound, Instant::now().into_std()) {
+            // Whoever takes the packets knows whether the source is among them.
+            for kind in [MediaKind::Audio, MediaKind::Video] {
+                self.taps.of(kind).report(&capture);
+            }
+        }
         match self.kinds.get(&ssrc) {
             Some(kind) => self.ingest.input(*kind).push_rtcp(&compound),
             None => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -16,6 +16,7 @@ use super::{REPORTS, Room};
 use crate::media::elements;
 use crate::output::spec::Tracks;
 use crate::output::{self, OutputSpec, Outputs, Session, Stream, Streams};
+use crate::peer;
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ impl Room {
             height: self.config.canvas.size.height,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
             uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
+            gop: Duration::from_secs_f64(self.config.gop),
+            protection: peer::protect,
         };
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
@@ -122,7 +125,7 @@ impl Room {
     async fn stop_idle(&mut self) {
         let Some((outputs, _)) = &self.outputs else { return };
         let wanted: BTreeSet<Stream> = outputs.running().flat_map(OutputSpec::streams).collect();
-        let before = self.mix.decoding();
+        let before = self.mix.needs();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
         for seat in self.seats.values_mut() {
@@ -130,8 +133,8 @@ impl Room {
         }
         self.mix.detach(inputs).await;
         self.mix.keep(&wanted).await;
-        if before != self.mix.decoding() {
-            self.tell_decoding();
+        if before != self.mix.needs() {
+            self.tell_needs();
         }
     }
 
@@ -165,7 +168,7 @@ impl Room {
 
     /// Takes everybody into a mixer that has begun.
     async fn take_into_mix(&mut self) {
-        self.tell_decoding();
+        self.tell_needs();
         let mut refused = Vec::new();
         for (generation, seat) in &mut self.seats {
             for (kind, raw) in &seat.raw {
@@ -184,11 +187,11 @@ impl Room {
         self.arrange();
     }
 
-    fn tell_decoding(&self) {
-        let decoding = self.mix.decoding();
+    fn tell_needs(&self) {
+        let needs = self.mix.needs();
         for seat in self.seats.values() {
             // A participant whose mailbox is full is dropped when the room next speaks to it.
-            seat.participant.tell(Message::Decode(decoding));
+            seat.participant.tell(Message::Need(needs));
         }
     }
 }

@@ -35,8 +35,9 @@ impl Room {
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
-        let settings = IngestSettings { jitter: self.config.jitter_latency, decode: self.mix.decoding() };
-        let media = (self.clock.clone(), settings);
+        let needs = self.mix.needs();
+        let settings = IngestSettings { jitter: self.config.jitter_latency, decode: needs.decode };
+        let media = (self.clock.clone(), settings, needs);
         let renegotiates = self.config.room.scheme().renegotiates();
         let (reports, tasks) = (self.reports.clone(), &mut self.tasks);
         let participant = Participant::start(id.clone(), self.generation, config, media, renegotiates, reports, tasks);
@@ -160,13 +161,16 @@ impl Room {
         mix::place(&pictures, &self.config.layout.arrange(self.config.canvas.size, pictures.len()));
     }
 
-    /// Outputs that copy take the first participant who sends pictures, until that one leaves.
+    /// Outputs that copy take the first participant who sends pictures, until that one leaves; as long as nobody does, the
+    /// first who sends sound.
     pub(super) fn choose_copy(&mut self) {
-        let source = self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&MediaKind::Video));
+        let first = |kind| self.seats.iter().find(|(_, seat)| seat.copies.contains_key(&kind));
+        let source = first(MediaKind::Video).or_else(|| first(MediaKind::Audio));
         let chosen = source.map(|(generation, seat)| (*generation, seat.copies.len()));
         if chosen != self.copied {
             self.copied = chosen;
-            self.mix.copy(source.map_or(&HashMap::new(), |(_, seat)| &seat.copies));
+            let taps = source.map(|(_, seat)| seat.participant.taps());
+            self.mix.copy(source.map_or(&HashMap::new(), |(_, seat)| &seat.copies), taps);
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct OutputSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// RTP to one receiver.
-    Rtp(RtpDestination),
+    Rtp(Box<RtpDestination>),
     /// A directory with an HLS playlist.
     Hls(HlsDestination),
     /// A recording.
@@ -167,6 +167,16 @@ impl OutputSpec {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Whether participants should better send H.264: it copies their pictures to where VP8 is not understood.
+    pub fn prefers_h264(&self) -> bool {
+        let takes_any = match &self.destination {
+            Destination::Rtp(_) => true,
+            Destination::File(file) => matches!(file.container, Container::Matroska | Container::WebM),
+            _ => false,
+        };
+        self.tracks.video.is_some_and(Stream::is_copied) && !takes_any
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.

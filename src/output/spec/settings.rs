@@ -30,7 +30,6 @@ impl<'a> Settings<'a> {
     }
 
     /// All values of a key, in their order.
-    #[allow(dead_code, reason = "for outputs with several destinations")]
     pub(super) fn take_all(&mut self, key: &'static str) -> Vec<String> {
         self.known.push(key);
         let (taken, left) = std::mem::take(&mut self.pairs).into_iter().partition(|(name, _)| name == key);

@@ -20,6 +20,12 @@ pub enum Stream {
     Opus,
     /// One participant's sound as it came.
     CopiedAudio,
+    /// The mixed sound as G.711 µ-law.
+    Pcmu,
+    /// One participant's pictures as the RTP packets that they came in.
+    VideoPackets,
+    /// One participant's sound as the RTP packets that it came in.
+    AudioPackets,
 }
 
 /// The height of a rendition in pixels: even.
@@ -40,14 +46,19 @@ impl Stream {
     /// Sound or picture.
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::H264 | Self::Vp8 | Self::Rendition(_) | Self::CopiedVideo => MediaKind::Video,
-            Self::Aac | Self::Opus | Self::CopiedAudio => MediaKind::Audio,
+            Self::H264 | Self::Vp8 | Self::Rendition(_) | Self::CopiedVideo | Self::VideoPackets => MediaKind::Video,
+            Self::Aac | Self::Opus | Self::Pcmu | Self::CopiedAudio | Self::AudioPackets => MediaKind::Audio,
         }
     }
 
     /// Whether it is one participant's, passed on without decoding.
     pub fn is_copied(self) -> bool {
-        matches!(self, Self::CopiedVideo | Self::CopiedAudio)
+        matches!(self, Self::CopiedVideo | Self::CopiedAudio) || self.is_packets()
+    }
+
+    /// Whether it is passed on in its packets, without being unpacked.
+    pub fn is_packets(self) -> bool {
+        matches!(self, Self::VideoPackets | Self::AudioPackets)
     }
 
     /// The word for it in `video=` and `audio=`.
@@ -57,7 +68,8 @@ impl Stream {
             Self::Vp8 => "vp8",
             Self::Aac => "aac",
             Self::Opus => "opus",
-            Self::CopiedVideo | Self::CopiedAudio => "copy",
+            Self::Pcmu => "pcmu",
+            Self::CopiedVideo | Self::CopiedAudio | Self::VideoPackets | Self::AudioPackets => "copy",
         }
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::reports::Capture;
-use crate::peer::{InboundTrack, OutboundTrack, Splice};
+use crate::peer::{InboundTrack, OutboundTrack};
+use crate::rtp::{Capture, Splice};
 use crate::terms::{Codec, MediaKind};
 
 /// A keyframe of 1080p, or some seconds of audio.

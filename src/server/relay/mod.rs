@@ -10,7 +10,6 @@ mod entrance;
 mod feed;
 mod members;
 mod publisher;
-mod reports;
 mod sessions;
 mod source;
 mod viewer;

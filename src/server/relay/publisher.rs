@@ -14,9 +14,9 @@ use super::client::Client;
 use super::entrance::{self, Name};
 use super::feed::{self, Inlet};
 use super::members::Members;
-use super::reports::SenderClock;
 use super::{Begin, ID_PREFIX, Opened, RelayConfig, RelayError, Request};
 use crate::peer::{InboundTrack, PeerEvent, sdp};
+use crate::rtp::SenderClock;
 use crate::signaling::{self, CallPolicy};
 use crate::terms::{Codec, MediaKind, ParticipantId};
 

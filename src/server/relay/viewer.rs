@@ -15,10 +15,10 @@ use tracing::{debug, info};
 
 use super::client::Client;
 use super::feed::{self, Feed, Inlet};
-use super::reports::SenderClock;
 use super::source::{News, Source};
 use super::{Begin, Opened, RelayConfig, RelayError, Request};
 use crate::peer::{InboundTrack, PeerEvent, sdp};
+use crate::rtp::SenderClock;
 use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// How long it may take to find somebody who sends.

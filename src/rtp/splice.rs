@@ -14,6 +14,8 @@ const REMEMBERED: u16 = 1024;
 #[derive(Debug)]
 pub(crate) struct Splice {
     clock_rate: u32,
+    /// Of the first packet, unless it keeps its own.
+    first: Option<u16>,
     source: Option<Source>,
     /// The last of both, as sent.
     sequence_number: u16,
@@ -26,6 +28,8 @@ struct Source {
     sequence_offset: u16,
     timestamp_offset: u32,
     highest: u16,
+    /// How far the numbers have come since the source began, at most [`REMEMBERED`]: what is older was never passed on.
+    span: u16,
     seen: [u64; REMEMBERED as usize / 64],
     heard: Instant,
     ended: bool,
@@ -42,7 +46,13 @@ pub(crate) struct Place {
 
 impl Splice {
     pub(crate) fn new(clock_rate: u32) -> Self {
-        Self { clock_rate, source: None, sequence_number: 0, timestamp: 0 }
+        Self { clock_rate, first: None, source: None, sequence_number: 0, timestamp: 0 }
+    }
+
+    /// Gives the first packet this sequence number.
+    #[must_use]
+    pub(crate) fn beginning_with(self, sequence_number: u16) -> Self {
+        Self { first: Some(sequence_number), ..self }
     }
 
     /// The next packet begins a source, whatever its SSRC.
@@ -52,17 +62,19 @@ impl Splice {
         }
     }
 
+    /// Whether a packet of this source would begin a new one. False too for a packet that would be dropped.
+    pub(crate) fn would_begin(&self, ssrc: Ssrc, now: Instant) -> bool {
+        let goes_on = |source: &Source| !source.ended && (source.ssrc == ssrc || !source.is_quiet(now));
+        !self.source.as_ref().is_some_and(goes_on)
+    }
+
     /// Where a packet belongs; `None` drops it.
     pub(crate) fn place(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) -> Option<Place> {
-        let new_source = match &self.source {
-            None => true,
-            Some(source) if source.ended => true,
-            Some(source) if source.ssrc == ssrc => false,
-            Some(source) if now.saturating_duration_since(source.heard) < QUIET => return None,
-            Some(_) => true,
-        };
+        let new_source = self.would_begin(ssrc, now);
         if new_source {
             self.begin(ssrc, sequence_number, timestamp, now);
+        } else if self.source.as_ref().is_some_and(|source| source.ssrc != ssrc) {
+            return None;
         }
         let source = self.source.as_mut()?;
         if !source.take(sequence_number) && !new_source {
@@ -88,8 +100,8 @@ impl Splice {
     }
 
     fn begin(&mut self, ssrc: Ssrc, sequence_number: u16, timestamp: u32, now: Instant) {
-        let (sequence_offset, timestamp_offset, seen) = match &self.source {
-            None => (0, 0, 0),
+        let (sequence_offset, timestamp_offset) = match &self.source {
+            None => (self.first.map_or(0, |first| first.wrapping_sub(sequence_number)), 0),
             Some(before) => {
                 // Media time goes on as wall-clock time does, and never stands still.
                 let pause = now.saturating_duration_since(before.heard).as_secs_f64() * f64::from(self.clock_rate);
@@ -97,8 +109,6 @@ impl Splice {
                 (
                     self.sequence_number.wrapping_add(1).wrapping_sub(sequence_number),
                     self.timestamp.wrapping_add(ticks).wrapping_sub(timestamp),
-                    // What it sent before would take the numbers of the last source.
-                    u64::MAX,
                 )
             }
         };
@@ -107,7 +117,8 @@ impl Splice {
             sequence_offset,
             timestamp_offset,
             highest: sequence_number,
-            seen: [seen; REMEMBERED as usize / 64],
+            span: 0,
+            seen: [0; REMEMBERED as usize / 64],
             heard: now,
             ended: false,
         });
@@ -115,6 +126,10 @@ impl Splice {
 }
 
 impl Source {
+    fn is_quiet(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= QUIET
+    }
+
     /// Notes a sequence number. False when it was seen before or is too old.
     fn take(&mut self, number: u16) -> bool {
         let ahead = number.wrapping_sub(self.highest);
@@ -123,7 +138,8 @@ impl Source {
                 self.set(self.highest.wrapping_add(step), false);
             }
             self.highest = number;
-        } else if self.highest.wrapping_sub(number) >= REMEMBERED || self.get(number) {
+            self.span = self.span.saturating_add(ahead).min(REMEMBERED - 1);
+        } else if self.highest.wrapping_sub(number) > self.span || self.get(number) {
             return false;
         }
         self.set(number, true);
@@ -166,6 +182,9 @@ mod tests {
         assert_eq!(first, Some(Place { sequence_number: 65_535, timestamp: u32::MAX, new_source: true }));
         let second = splice.place(A, 0, 2999, now);
         assert_eq!(second, Some(Place { sequence_number: 0, timestamp: 2999, new_source: false }));
+        let mut splice = Splice::new(90_000).beginning_with(1);
+        assert_eq!(numbers(splice.place(A, 65_535, 7, now)), Some((1, 7)), "unless it is given another one");
+        assert_eq!(numbers(splice.place(A, 0, 7, now)), Some((2, 7)));
     }
 
     #[test]
@@ -200,6 +219,19 @@ mod tests {
         assert_eq!(place, Place { sequence_number: 11, timestamp: 960 + 960, new_source: true });
         splice.end_source();
         assert_eq!(numbers(splice.place(B, 1, 1, now)), Some((12, 1921)), "time never stands still");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_source_began_does_not_take_the_numbers_of_the_one_before() {
+        let (mut splice, now) = (Splice::new(90_000), Instant::now());
+        splice.place(A, 10, 0, now);
+        splice.place(A, 11, 3000, now);
+        splice.end_source();
+        assert!(splice.would_begin(A, now));
+        assert_eq!(splice.place(B, 500, 0, now).map(|place| place.sequence_number), Some(12));
+        assert!(!splice.would_begin(B, now) && !splice.would_begin(A, now));
+        assert_eq!(splice.place(B, 499, 0, now), None);
+        assert!(splice.place(B, 502, 0, now).is_some() && splice.place(B, 501, 0, now).is_some());
     }
 
     #[test]

@@ -14,21 +14,24 @@ const SENDER_REPORT: u8 = 200;
 
 /// A sample of a source and when it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Capture {
-    pub(super) ssrc: Ssrc,
-    pub(super) timestamp: u32,
-    pub(super) at: Instant,
+pub struct Capture {
+    /// The source.
+    pub ssrc: Ssrc,
+    /// Its timestamp.
+    pub timestamp: u32,
+    /// The moment.
+    pub at: Instant,
 }
 
 /// One sender's wall clock.
 #[derive(Debug, Default)]
-pub(super) struct SenderClock {
+pub(crate) struct SenderClock {
     base: Option<(u64, Instant)>,
 }
 
 impl SenderClock {
     /// Takes a compound packet that came now.
-    pub(super) fn read(&mut self, compound: &[u8], now: Instant) -> Option<Capture> {
+    pub(crate) fn read(&mut self, compound: &[u8], now: Instant) -> Option<Capture> {
         let report = parse(compound)?;
         let (ntp, base) = *self.base.get_or_insert((report.ntp, now));
         let at = moment(report.ntp, ntp, base)
