@@ -56,7 +56,7 @@ pub async fn run(
     let network = Network::open(&config.network, config.room.is_loopback())?;
     let clock = MediaClock::start();
     let mut mix = Mix::new(&config, &clock);
-    mix.provide(&config.outputs.iter().flat_map(|spec| spec.tracks.iter()).collect()).await?;
+    mix.provide(&config.outputs.iter().flat_map(|spec| spec.streams()).collect()).await?;
     let (reports, report_receiver) = mpsc::channel(REPORTS);
     let leave = CancellationToken::new();
     let options = JoinOptions { origin: config.origin.clone(), ..JoinOptions::default() };

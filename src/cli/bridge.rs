@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::network::NetworkOptions;
 use super::parse::{bitrate, ice_server, room_url, seconds, size};
 use super::status::Status;
-use super::{Context, Exit, Failure, control, print_line};
+use super::{Context, Exit, Failure, Pipelines, control, print_line};
 
 /// Events that wait for stdout; a reader that stops reading holds the bridge back no longer than this many events.
 const EVENTS: usize = 256;
@@ -42,7 +42,8 @@ pub(crate) struct Options {
     /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
-    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm, .m4a, .ogg, .opus, .wav); may be repeated.
+    /// A file takes split=10m or split=500M, thumbs=10s, and {room}, {time} and {index} in its path.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
@@ -98,6 +99,8 @@ pub(crate) struct Options {
     #[arg(long)]
     control: bool,
     #[command(flatten)]
+    pipelines: Pipelines,
+    #[command(flatten)]
     network: NetworkOptions,
 }
 
@@ -151,6 +154,7 @@ impl Options {
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
+    options.pipelines.take()?;
     let config = options.config()?;
     let stop = context.shutdown.token().child_token();
     let (controls, control_receiver) = mpsc::channel(CONTROLS);
@@ -236,6 +240,9 @@ fn describe(event: &Event) -> Option<String> {
             Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
             None => format!("failed: {output}: {error}"),
         },
+        Event::PartFinished { file, duration, bytes, .. } => {
+            format!("complete: {} ({duration:.1} s, {})", file.display(), indicatif::HumanBytes(*bytes))
+        }
         Event::OutputStopped { output, complete } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::spec::Stream;
+use super::spec::{Container, Stream};
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
 use crate::probe::ProbeError;
@@ -42,6 +42,16 @@ pub enum OutputError {
     /// A stream that this output needs is not made.
     #[error("this output needs {0:?}, which is not encoded")]
     NoStream(Stream),
+    /// A participant sends something that this kind of file may not hold.
+    #[error("a participant's {codec} does not fit into {container}: {way_out}")]
+    DoesNotFit {
+        /// The codec.
+        codec: String,
+        /// The kind of file.
+        container: Container,
+        /// What to do.
+        way_out: String,
+    },
     /// A participant sends something that no output carries.
     #[error("a stream of the form {0} cannot be passed on: leave out copy")]
     UnknownForm(String),

@@ -6,11 +6,11 @@
 mod attached;
 mod claims;
 mod error;
-mod file;
 mod hls;
 mod live_ts;
 pub mod names;
 pub mod players;
+mod recording;
 mod rtp;
 mod rtp_ports;
 mod sdp;

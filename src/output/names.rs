@@ -37,7 +37,11 @@ pub fn safe(value: &str, limit: usize) -> String {
     }
     let hash = Sha256::digest(value.as_bytes());
     let hash: String = hash.iter().take(HASH).map(|byte| format!("{byte:02x}")).collect();
-    clean.truncate(clean.floor_char_boundary(limit.saturating_sub(hash.len() + 1)));
+    let mut end = limit.saturating_sub(hash.len() + 1).min(clean.len());
+    while !clean.is_char_boundary(end) {
+        end -= 1;
+    }
+    clean.truncate(end);
     format!("{clean}-{hash}")
 }
 

@@ -3,6 +3,7 @@
 //! One task per output. What happens to one never reaches another; the bridge hears of it through events.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -13,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
-use super::spec::OutputSpec;
+use super::recording::{self, Reel};
+use super::spec::{Destination, OutputSpec};
 use super::streams::Streams;
 use super::tail::{self, Session};
 use crate::media::bus::BusEvent;
@@ -27,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const STEADY: Duration = Duration::from_secs(60);
 
 /// How often an output's counters are told.
-const COUNT: Duration = Duration::from_secs(1);
+pub(super) const COUNT: Duration = Duration::from_secs(1);
 
 /// What an output tells the bridge.
 #[derive(Clone, Debug)]
@@ -56,6 +58,19 @@ pub enum OutputEvent {
         pushed: u64,
         /// Access units lost because it was too slow.
         dropped: u64,
+    },
+    /// A file of a recording is complete.
+    PartFinished {
+        /// The output as it was asked for.
+        output: String,
+        /// The file.
+        file: PathBuf,
+        /// When its first picture or sound was taken.
+        start: jiff::Timestamp,
+        /// From there to its last.
+        duration: Duration,
+        /// Its size.
+        bytes: u64,
     },
     /// It has ended; nothing follows.
     Ended {
@@ -152,24 +167,29 @@ impl Outputs {
     }
 }
 
-struct Output {
+/// One output, for all its attempts.
+pub(super) struct Output {
     name: String,
-    spec: OutputSpec,
-    session: Session,
-    clock: MediaClock,
-    streams: Streams,
+    pub(super) spec: OutputSpec,
+    pub(super) session: Session,
+    pub(super) clock: MediaClock,
+    pub(super) streams: Streams,
     events: mpsc::Sender<OutputEvent>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Output {
     async fn run(self) -> OutputSummary {
-        let summary = self.live().await;
+        let mut reel = Reel::default();
+        let mut summary = self.live(&mut reel).await;
+        if let Err(error) = reel.complete(&self).await {
+            (summary.ok, summary.error) = (false, Some(error.to_string()));
+        }
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
         summary
     }
 
-    async fn live(&self) -> OutputSummary {
+    async fn live(&self, reel: &mut Reel) -> OutputSummary {
         let output = self.spec.to_string();
         let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
         let pauses = || {
@@ -184,7 +204,7 @@ impl Output {
         let mut pause = pauses();
         loop {
             let started = Instant::now();
-            let Err(error) = self.run_once(summary.failures, &mut summary.was_ready).await else {
+            let Err(error) = self.run_once(summary.failures, reel, &mut summary.was_ready).await else {
                 summary.ok = true;
                 return summary;
             };
@@ -205,14 +225,17 @@ impl Output {
     }
 
     /// Runs until the bridge ends (`Ok`) or the output fails.
-    async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
+    async fn run_once(&self, attempt: u32, reel: &mut Reel, was_ready: &mut bool) -> Result<(), OutputError> {
         let sources = self.streams.sources(self.spec.tracks)?;
         let forms = tokio::select! {
             forms = sources.forms() => forms,
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(&self.spec, &self.session, attempt)?;
+        if let Destination::File(file) = &self.spec.destination {
+            return recording::run(self, file, sources, reel, was_ready).await;
+        }
+        let Some(tail) = tail::tail(&self.spec, &self.session, attempt) else { return Ok(()) };
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
@@ -264,7 +287,7 @@ impl Output {
         Err(failure)
     }
 
-    async fn tell(&self, event: OutputEvent) {
+    pub(super) async fn tell(&self, event: OutputEvent) {
         // The bridge reads events until every output has ended; after that nobody needs them.
         self.events.send(event).await.ok();
     }

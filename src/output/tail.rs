@@ -7,7 +7,6 @@ use gstreamer as gst;
 
 use super::OutputError;
 use super::attached::Attached;
-use super::file::FileTail;
 use super::hls::HlsTail;
 use super::live_ts::LiveTsTail;
 use super::players::Play;
@@ -50,17 +49,31 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     }
 }
 
-/// The tail for a destination; `attempt` counts from 0.
-pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Result<Box<dyn Tail>, OutputError> {
-    Ok(match &spec.destination {
+/// The tail for a destination; `attempt` counts from 0. A recording has none: it is more than one pipeline (`recording`).
+pub(crate) fn tail(spec: &OutputSpec, session: &Session, attempt: u32) -> Option<Box<dyn Tail>> {
+    Some(match &spec.destination {
         Destination::Rtp(rtp) => Box::new(RtpTail::new(rtp.clone(), session.clone(), attempt)),
         Destination::Hls(hls) => Box::new(HlsTail::new(hls.clone())),
-        Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
+        Destination::File(_) => return None,
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
     })
 }
 
 impl OutputSpec {
+    /// The pipelines that it is made of: each must be buildable before the room is joined.
+    pub fn templates(&self) -> Vec<&'static str> {
+        match &self.destination {
+            Destination::Rtp(_) => vec!["rtp"],
+            Destination::Hls(_) => vec!["hls"],
+            Destination::TsSocket(_) => vec!["ts"],
+            Destination::File(file) => {
+                let seekable = (file.container == Container::Mp4).then_some("remux-mp4");
+                let thumbs = file.thumbs.map(|_| "thumbs");
+                [Some(file.template()), seekable, thumbs].into_iter().flatten().collect()
+            }
+        }
+    }
+
     /// What this machine's GStreamer must be able to do for it.
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs = vec![match &self.destination {
@@ -71,8 +84,13 @@ impl OutputSpec {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,
                 Container::WebM => Job::Webm,
+                Container::Ogg => Job::Ogg,
+                Container::Wav => Job::Wav,
             },
         }];
+        if matches!(&self.destination, Destination::File(file) if file.thumbs.is_some()) {
+            jobs.push(Job::Thumbs);
+        }
         if self.tracks.audio == Some(Stream::Aac) {
             jobs.push(Job::EncodeAudio);
         }

@@ -10,7 +10,7 @@ use super::super::events::Event;
 use super::super::participant::Message;
 use super::super::state::{OutputPhase, OutputState};
 use super::{REPORTS, Room};
-use crate::media::elements;
+use crate::media::{elements, template};
 use crate::output::{OutputSpec, Outputs, Session, Stream};
 
 /// What the owner of a bridge may ask for while it runs.
@@ -69,8 +69,11 @@ impl Room {
         if let Some(missing) = spec.jobs().into_iter().find_map(elements::missing_for) {
             return Err(spec.refuse(missing.to_string()).into());
         }
+        for template in spec.templates() {
+            template::try_build(template).map_err(|error| spec.refuse(error.to_string()))?;
+        }
         spec.check()?;
-        self.mix.provide(&spec.tracks.iter().collect()).await?;
+        self.mix.provide(&spec.streams().collect()).await?;
         self.take_into_mix().await;
         self.copied = None;
         self.choose_copy();
@@ -90,7 +93,7 @@ impl Room {
     pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
         let Some((outputs, _)) = &mut self.outputs else { return };
         outputs.ended(&output);
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
+        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.streams()).collect();
         self.output_states.remove(&output);
         let before = self.mix.decoding();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());

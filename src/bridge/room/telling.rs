@@ -24,6 +24,9 @@ impl Room {
                 let state = self.output_states.entry(output).or_default();
                 (state.pushed, state.dropped) = (pushed, dropped);
             }
+            OutputEvent::PartFinished { output, file, start, duration, bytes } => {
+                self.tell(Event::PartFinished { output, file, start, duration: duration.as_secs_f64(), bytes }).await;
+            }
             OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }
     }

@@ -11,7 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use file::{Container, FileDestination};
+use super::names;
+
+pub use file::{Container, FileDestination, Split, Thumbs};
 pub use hls::HlsDestination;
 pub use rtp::RtpDestination;
 pub use tracks::{Stream, Tracks};
@@ -51,7 +53,8 @@ pub struct SpecError {
     reason: String,
 }
 
-const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4 or .webm";
+const SCHEMES: &str =
+    "rtp://HOST:PORT?sdp=FILE, hls:DIRECTORY, or a file that ends in .mkv, .mp4, .webm, .m4a, .ogg, .opus or .wav";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
@@ -81,13 +84,19 @@ impl OutputSpec {
             Destination::File(file) if file.path.is_dir() => {
                 return Err(self.refuse(format!("{} is a directory", file.path.display())));
             }
-            Destination::File(file) => Some(parent(&file.path)),
+            Destination::File(file) => Some(known_parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
         };
         let Some(directory) = directory else { return Ok(()) };
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
+    }
+
+    /// Every stream that it needs, whether it carries it or makes something of it.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        let thumbs = matches!(&self.destination, Destination::File(file) if file.thumbs.is_some());
+        self.tracks.iter().chain(thumbs.then_some(Stream::Pictures))
     }
 
     /// Whether it is called so: as it was asked for, or as it is shown.
@@ -117,7 +126,13 @@ fn parse(text: &str) -> Parsed {
     }
 }
 
-pub(super) fn parent(path: &Path) -> &Path {
+/// The directory of a file; the last one above a name that is not known before the room is joined.
+fn known_parent(path: &Path) -> &Path {
+    let is_known = |directory: &&Path| names::keys(&directory.to_string_lossy()).is_empty();
+    path.ancestors().map(parent).find(is_known).unwrap_or_else(|| Path::new("."))
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 

@@ -18,20 +18,29 @@ pub enum Stream {
     Opus,
     /// One participant's sound as it came.
     CopiedAudio,
+    /// The mixed picture as it is, I420.
+    Pictures,
+    /// The mixed sound as it is: S16LE, 48 kHz, stereo.
+    Pcm,
 }
 
 impl Stream {
     /// Sound or picture.
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::H264 | Self::Vp8 | Self::CopiedVideo => MediaKind::Video,
-            Self::Aac | Self::Opus | Self::CopiedAudio => MediaKind::Audio,
+            Self::H264 | Self::Vp8 | Self::CopiedVideo | Self::Pictures => MediaKind::Video,
+            Self::Aac | Self::Opus | Self::CopiedAudio | Self::Pcm => MediaKind::Audio,
         }
     }
 
     /// Whether it is one participant's, passed on without decoding.
     pub fn is_copied(self) -> bool {
         matches!(self, Self::CopiedVideo | Self::CopiedAudio)
+    }
+
+    /// Whether it comes from the mixer as it is.
+    pub fn is_raw(self) -> bool {
+        matches!(self, Self::Pictures | Self::Pcm)
     }
 
     /// The word for it in `video=` and `audio=`.
@@ -42,6 +51,8 @@ impl Stream {
             Self::Aac => "aac",
             Self::Opus => "opus",
             Self::CopiedVideo | Self::CopiedAudio => "copy",
+            Self::Pictures => "raw",
+            Self::Pcm => "pcm",
         }
     }
 }
