@@ -74,6 +74,9 @@ async fn measure_media(input: &Arc<input::Input>, directory: &Path, wanted: impl
     if wanted("latency") {
         latency::measure(input, directory, table).await;
     }
+    if wanted("whep") {
+        whep::measure(input, table).await;
+    }
     if wanted("cpu") {
         cpu::measure(input, directory, table).await;
     }

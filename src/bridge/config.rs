@@ -1,15 +1,15 @@
 //! What a bridge is to do, checked before the room is joined.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{BridgeError, uplink};
 use crate::media::elements::{self, Job};
-use crate::media::encoder::{EncoderChoice, EncoderSettings};
+use crate::media::encoder::{EncoderChoice, EncoderSettings, aac_template};
 use crate::media::layout::{Layout, Size};
 use crate::media::mixer::Canvas;
-use crate::media::{self};
+use crate::media::{self, template};
 use crate::output::spec::Destination;
 use crate::output::{self, OutputSpec, Stream};
 use crate::peer::NetworkConfig;
@@ -146,6 +146,7 @@ impl BridgeConfig {
         if self.outputs.iter().any(|spec| matches!(spec.tracks.video, Some(Stream::H264 | Stream::Rendition(_)))) {
             self.encoder.resolve()?;
         }
+        self.check_templates()?;
         let codecs: Vec<_> = self.codecs.iter().copied().filter(|codec| media::can_decode(*codec)).collect();
         for kind in [crate::terms::MediaKind::Audio, crate::terms::MediaKind::Video] {
             if !codecs.iter().any(|codec| codec.kind() == kind) {
@@ -162,6 +163,36 @@ impl BridgeConfig {
             spec.check()?;
         }
         Ok(codecs)
+    }
+
+    /// Builds every pipeline that is going to be needed once, without playing it: what an operator's own template lacks is known
+    /// before the room is joined.
+    fn check_templates(&self) -> Result<(), BridgeError> {
+        for spec in &self.outputs {
+            for template in spec.templates() {
+                template::try_build(template).map_err(|error| spec.refuse(error.to_string()))?;
+            }
+        }
+        for stream in self.outputs.iter().flat_map(OutputSpec::streams).collect::<BTreeSet<_>>() {
+            match stream {
+                Stream::H264 => template::try_build(&format!("encode-{}", self.encoder.resolve()?.name))?,
+                Stream::Rendition(_) => {
+                    template::try_build("scale")?;
+                    template::try_build(&format!("encode-{}", self.encoder.resolve()?.name))?;
+                }
+                Stream::Pcmu => template::try_build("encode-pcmu")?,
+                Stream::Vp8 => template::try_build("encode-vp8")?,
+                Stream::Aac => template::try_build(aac_template())?,
+                Stream::Opus => template::try_build("encode-opus")?,
+                Stream::CopiedVideo
+                | Stream::CopiedAudio
+                | Stream::VideoPackets
+                | Stream::AudioPackets
+                | Stream::Pictures
+                | Stream::Pcm => {}
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn encoder_settings(&self) -> EncoderSettings {

@@ -1,6 +1,8 @@
 //! What a bridge tells the world. The JSON form is a contract: names in snake_case, times in RFC 3339, durations in
 //! seconds.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -88,6 +90,19 @@ pub enum Event {
         /// Seconds until it is tried again.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_in: Option<f64>,
+    },
+    /// A file of a recording is complete: a script may take it.
+    PartFinished {
+        /// As it was asked for.
+        output: String,
+        /// The file.
+        file: PathBuf,
+        /// When its first picture or sound was taken.
+        start: Timestamp,
+        /// Seconds from there to its last.
+        duration: f64,
+        /// Its size.
+        bytes: u64,
     },
     /// An output has ended: it was detached, or the bridge ends.
     OutputStopped {

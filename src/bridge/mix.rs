@@ -78,8 +78,10 @@ impl Mix {
                 }
                 let mixer = begun.get(&kind).or(self.mixers.get(&kind).map(AsRef::as_ref));
                 let raw = mixer.map(|mixer| mixer.producer().clone());
-                if let Some(raw) = raw {
-                    self.start_encoder(*stream, &raw).await?;
+                match raw {
+                    Some(raw) if stream.is_raw() => self.streams.insert(*stream, raw),
+                    Some(raw) => self.start_encoder(*stream, &raw).await?,
+                    None => {}
                 }
             }
         }
@@ -88,7 +90,8 @@ impl Mix {
             mixer.play().await?;
             self.mixers.insert(kind, Arc::new(mixer));
         }
-        if let Some(picture) = missing.iter().find(|stream| !stream.is_copied() && stream.kind() == MediaKind::Video)
+        if let Some(picture) =
+            missing.iter().find(|stream| !stream.is_copied() && !stream.is_raw() && stream.kind() == MediaKind::Video)
             && let Some(encoded) = self.streams.get(*picture)
         {
             // Only now does the mixer know how late the encoder is; without asking again its first pictures would be late.
@@ -120,7 +123,11 @@ impl Mix {
             self.streams.remove(stream);
             self.plugs.remove(&stream);
         }
-        let needed: BTreeSet<_> = self.encoders.keys().map(|stream| stream.kind()).collect();
+        for stream in [Stream::Pictures, Stream::Pcm].iter().filter(|stream| idle(stream)) {
+            self.streams.remove(*stream);
+        }
+        let raw = wanted.iter().filter(|stream| stream.is_raw());
+        let needed: BTreeSet<_> = self.encoders.keys().chain(raw).map(|stream| stream.kind()).collect();
         for kind in self.mixers.keys().copied().filter(|kind| !needed.contains(kind)).collect::<Vec<_>>() {
             if let Some(mixer) = self.mixers.remove(&kind) {
                 mixer.stop().await;
@@ -157,7 +164,12 @@ impl Mix {
             Stream::Aac => StreamEncoder::aac(clock, raw, &settings)?,
             Stream::Opus => StreamEncoder::opus(clock, raw, &settings)?,
             Stream::Pcmu => StreamEncoder::pcmu(clock, raw)?,
-            Stream::CopiedVideo | Stream::CopiedAudio | Stream::VideoPackets | Stream::AudioPackets => return Ok(()),
+            Stream::CopiedVideo
+            | Stream::CopiedAudio
+            | Stream::VideoPackets
+            | Stream::AudioPackets
+            | Stream::Pictures
+            | Stream::Pcm => return Ok(()),
         };
         self.watchers.spawn(watch("an encoder", encoder.take_events(), self.fault_sender.clone()));
         encoder.play().await?;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::network::NetworkOptions;
 use super::parse::{bitrate, bytes, ice_server, room_url, seconds, size};
 use super::status::Status;
-use super::{Context, Exit, Failure, control, print_line};
+use super::{Context, Exit, Failure, Pipelines, control, print_line};
 
 /// Events that wait for stdout; a reader that stops reading holds the bridge back no longer than this many events.
 const EVENTS: usize = 256;
@@ -48,8 +48,9 @@ pub(crate) struct Options {
     /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, ts+udp://HOST:PORT, srt://HOST:PORT, srt://:PORT?mode=listener,
     /// rtsp://:PORT/NAME?mode=serve for players that come, rtsp://USER:PASSWORD@HOST/PATH to publish to a media server,
     /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN,
-    /// hls:DIR?format=ts|fmp4|ll&mode=live|event|vod&renditions=720p,360p,audio, or a file (.mkv, .mp4, .webm); may be repeated.
-    /// With video=copy&audio=copy one participant's streams go there as they come.
+    /// hls:DIR?format=ts|fmp4|ll&mode=live|event|vod&renditions=720p,360p,audio, or a file (.mkv, .mp4, .webm, .m4a, .ogg, .opus, .wav);
+    /// may be repeated. With video=copy&audio=copy one participant's streams go there as they come. A file takes split=10m or
+    /// split=500M, thumbs=10s, and {room}, {time} and {index} in its path.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
@@ -109,6 +110,8 @@ pub(crate) struct Options {
     #[arg(long)]
     control: bool,
     #[command(flatten)]
+    pipelines: Pipelines,
+    #[command(flatten)]
     network: NetworkOptions,
 }
 
@@ -163,6 +166,7 @@ impl Options {
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
+    options.pipelines.take()?;
     let config = options.config()?;
     let stop = context.shutdown.token().child_token();
     let (controls, control_receiver) = mpsc::channel(CONTROLS);
@@ -248,6 +252,9 @@ fn describe(event: &Event) -> Option<String> {
             Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
             None => format!("failed: {output}: {error}"),
         },
+        Event::PartFinished { file, duration, bytes, .. } => {
+            format!("complete: {} ({duration:.1} s, {})", file.display(), indicatif::HumanBytes(*bytes))
+        }
         Event::OutputStopped { output, complete } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
         }

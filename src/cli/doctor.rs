@@ -6,9 +6,10 @@ mod system;
 use std::io::IsTerminal;
 
 use roomcast::media::elements::{self, Job};
+use roomcast::media::{MediaError, template};
 use serde::Serialize;
 
-use super::{Context, Exit, Failure, print_line};
+use super::{Context, Exit, Failure, Pipelines, print_line};
 
 /// Options of `roomcast doctor`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +17,8 @@ pub(crate) struct Options {
     /// Leave out the measurement of encoding, which takes a few seconds of one core.
     #[arg(long)]
     no_speed: bool,
+    #[command(flatten)]
+    pipelines: Pipelines,
 }
 
 /// How a check ended.
@@ -66,6 +69,7 @@ struct Diagnosis {
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
+    options.pipelines.take()?;
     let stop = context.shutdown.token();
     let examination = tokio::task::spawn_blocking(move || examine(!options.no_speed));
     let diagnosis = tokio::select! {
@@ -86,6 +90,7 @@ fn examine(with_speed: bool) -> Diagnosis {
     match elements::init() {
         Ok(()) => {
             checks.extend(Job::ALL.into_iter().map(job));
+            checks.push(pipelines());
             let works = checks.iter().all(|check| check.verdict != Verdict::Bad);
             if with_speed && works {
                 match speed::measure() {
@@ -102,6 +107,25 @@ fn examine(with_speed: bool) -> Diagnosis {
     checks.extend(system::checks());
     let worst = checks.iter().map(|check| check.verdict).max_by_key(|verdict| *verdict as u8);
     Diagnosis { verdict: worst.unwrap_or(Verdict::Good), checks, speed }
+}
+
+/// Builds every pipeline text once.
+fn pipelines() -> Check {
+    let name = "build all pipelines";
+    let (mut built, mut faults) = (0, Vec::new());
+    for template in template::all() {
+        match template::try_build(&template) {
+            Ok(()) => built += 1,
+            // The lines above name what is missing.
+            Err(MediaError::Element { .. }) => {}
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    if faults.is_empty() {
+        Check::good(name, format!("{built} of {}", template::all().count()))
+    } else {
+        Check::bad(name, faults.join("; "), "correct the file, or leave out --pipelines")
+    }
 }
 
 fn job(job: Job) -> Check {

@@ -17,6 +17,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use roomcast::media::template;
 use roomcast::telemetry::{self, LogFormat};
 
 pub(crate) use shutdown::Shutdown;
@@ -42,7 +43,7 @@ enum Command {
     /// Serve rooms, the call page and the watch page.
     Serve(serve::Options),
     /// Join one room and run its outputs until the end.
-    Bridge(bridge::Options),
+    Bridge(Box<bridge::Options>),
     /// Be a test participant: a pattern with a clock, a flash and a beep each second.
     Publish(publish::Options),
     /// Decode an SDP, playlist, URL or file as a player would, and report what it has.
@@ -56,6 +57,24 @@ enum Command {
         /// The shell that will read it.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which pipeline texts are used.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pipelines {
+    /// A directory whose NAME.launch files take the place of roomcast's own pipelines of the same name.
+    #[arg(long = "pipelines", value_name = "DIR", env = "ROOMCAST_PIPELINES")]
+    directory: Option<std::path::PathBuf>,
+}
+
+impl Pipelines {
+    /// Reads the directory, if there is one.
+    fn take(&self) -> Result<(), Failure> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let names = template::use_directory(directory).map_err(Failure::bad_arguments)?;
+        tracing::info!(directory = %directory.display(), templates = names.join(", "), "an operator's pipelines are used");
+        Ok(())
+    }
 }
 
 /// What every subcommand gets besides its own options.
@@ -135,7 +154,7 @@ impl Cli {
         match self.command {
             Command::Demo(options) => demo::run(options, context).await,
             Command::Serve(options) => serve::run(options, context).await,
-            Command::Bridge(options) => bridge::run(options, context).await,
+            Command::Bridge(options) => bridge::run(*options, context).await,
             Command::Publish(options) => publish::run(options, context).await,
             Command::Probe(options) => probe::run(options, context).await,
             Command::Repair(options) => repair::run(options, context).await,

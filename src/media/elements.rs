@@ -65,6 +65,12 @@ pub enum Job {
     Mp4,
     /// Record WebM.
     Webm,
+    /// Record Ogg with Opus.
+    Ogg,
+    /// Record WAV.
+    Wav,
+    /// Make thumbnails.
+    Thumbs,
     /// Send MPEG-TS.
     Ts,
     /// Push to a WHIP endpoint.
@@ -87,7 +93,7 @@ pub enum Job {
 
 impl Job {
     /// Every job, in the order of the way that media takes.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Receive,
         Self::Decode(Codec::Vp8),
         Self::Decode(Codec::H264),
@@ -103,6 +109,9 @@ impl Job {
         Self::Mkv,
         Self::Mp4,
         Self::Webm,
+        Self::Ogg,
+        Self::Wav,
+        Self::Thumbs,
         Self::Ts,
         Self::Whip,
         Self::TsUdp,
@@ -120,6 +129,9 @@ impl Job {
             self,
             Self::Decode(Codec::H264 | Codec::Vp9 | Codec::Av1)
                 | Self::Webm
+                | Self::Ogg
+                | Self::Wav
+                | Self::Thumbs
                 | Self::Srt
                 | Self::Rtmp
                 | Self::RtspPush
@@ -175,6 +187,9 @@ impl Job {
             Self::Mkv => &[&[("matroskamux", GOOD)]],
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
             Self::Webm => &[&[("webmmux", GOOD)], &[("vp8enc", GOOD)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
+            Self::Ogg => &[&[("oggmux", BASE)], &[("opusenc", BASE)], &[("opusparse", BAD)]],
+            Self::Wav => &[&[("wavenc", GOOD)]],
+            Self::Thumbs => &[&[("videoconvertscale", BASE)], &[("jpegenc", GOOD)]],
             Self::Ts => &[&[("mpegtsmux", BAD)]],
             Self::Whip => &[
                 &[("rtph264pay", GOOD)],
@@ -233,6 +248,9 @@ impl fmt::Display for Job {
             Self::Mkv => f.write_str("record MKV"),
             Self::Mp4 => f.write_str("record MP4"),
             Self::Webm => f.write_str("record WebM"),
+            Self::Ogg => f.write_str("record Ogg"),
+            Self::Wav => f.write_str("record WAV"),
+            Self::Thumbs => f.write_str("make thumbnails"),
             Self::Ts => f.write_str("output MPEG-TS"),
             Self::Whip => f.write_str("push to WHIP"),
             Self::TsUdp => f.write_str("output MPEG-TS over UDP"),
@@ -291,6 +309,12 @@ pub fn missing(job: Job) -> Vec<Missing> {
 /// The first thing that keeps a job from being done.
 pub fn missing_for(job: Job) -> Option<Missing> {
     missing(job).into_iter().next()
+}
+
+/// The Debian package of an element that some job needs; `None` when it is linked into this binary or not known here.
+pub fn package_of(element: &str) -> Option<&'static str> {
+    let needs = Job::ALL.into_iter().flat_map(Job::needs).flat_map(|group| group.iter());
+    needs.into_iter().find(|(name, _)| *name == element).and_then(|(_, package)| *package)
 }
 
 /// Which element of each group does a job on this machine.

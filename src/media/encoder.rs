@@ -122,6 +122,11 @@ pub struct EncoderSettings {
     pub preset: String,
 }
 
+/// The template of sound in AAC on this machine.
+pub(crate) fn aac_template() -> &'static str {
+    if gst::ElementFactory::find("avenc_aac").is_some() { "encode-aac" } else { "encode-voaac" }
+}
+
 /// A running encoder of one elementary stream.
 #[derive(Debug)]
 pub struct StreamEncoder {
@@ -163,8 +168,8 @@ impl StreamEncoder {
 
     /// AAC-LC, raw access units with the configuration in the caps.
     pub fn aac(clock: &MediaClock, raw: &Producer, settings: &EncoderSettings) -> Result<Self, MediaError> {
-        let libav = gst::ElementFactory::find("avenc_aac").is_some();
-        let (template, priming) = if libav { ("encode-aac", 1024) } else { ("encode-voaac", 1600) };
+        let template = aac_template();
+        let priming = if template == "encode-aac" { 1024 } else { 1600 };
         Self::new(clock, raw, Patience::Sound, template, |element| {
             // An AAC decoder gives back the priming samples first, and neither encoder's timestamps take them into
             // account: all sound would be 21 or 33 ms late. Measured with a click through encoder and decoder.

@@ -3,6 +3,7 @@
 //! Based on `gstreamer_utils::StreamProducer`, with the settings that live stages need.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -13,6 +14,7 @@ use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
 use super::MediaError;
+use super::pipeline::running_time;
 
 /// How much a later stage may lag before its oldest media is dropped and counted.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,28 @@ impl Producer {
             .add_consumer_with(appsrc, settings)
             .map_err(|error| MediaError::link(format!("{}: {error}", appsrc.name())))?;
         Ok(Feed(link))
+    }
+
+    /// Hands every buffer to `take`, from the streaming thread: it must forward and return. When it cannot take one it says
+    /// false; that buffer is counted as lost, and pictures go on with the next keyframe.
+    pub(crate) fn tap(&self, take: impl Fn(Tapped) -> bool + Send + Sync + 'static) -> Tap {
+        let counts = Arc::new(TapCounts::default());
+        let Some(pad) = self.0.appsink().static_pad("sink") else { return Tap { probe: None, counts } };
+        let counted = Arc::clone(&counts);
+        let torn = AtomicBool::new(false);
+        let probe = pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let (Some(buffer), Some(caps)) = (info.buffer(), pad.current_caps()) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            let Some(time) = running_time(pad, buffer) else { return gst::PadProbeReturn::Ok };
+            let whole = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) || !torn.load(Ordering::Relaxed);
+            let taken = whole && take(Tapped { buffer: buffer.to_owned(), caps, time });
+            torn.store(!taken, Ordering::Relaxed);
+            let count = if taken { &counted.pushed } else { &counted.dropped };
+            count.fetch_add(1, Ordering::Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+        Tap { probe: probe.map(|probe| (pad, probe)), counts }
     }
 
     /// Waits until something flows.
@@ -107,6 +131,50 @@ impl Feed {
         drop(self.0);
         if appsrc.end_of_stream().is_err() {
             tracing::debug!(appsrc = %appsrc.name(), "was already stopped");
+        }
+    }
+}
+
+/// One buffer on its way, with its place in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Tapped {
+    /// The buffer; its timestamps count from a zero of its own.
+    pub(crate) buffer: gst::Buffer,
+    /// The form of its stream.
+    pub(crate) caps: gst::Caps,
+    /// When, on the bridge's clock.
+    pub(crate) time: gst::ClockTime,
+}
+
+/// A running tap; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    probe: Option<(gst::Pad, gst::PadProbeId)>,
+    counts: Arc<TapCounts>,
+}
+
+#[derive(Debug, Default)]
+struct TapCounts {
+    pushed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Tap {
+    /// Buffers handed over.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.counts.pushed.load(Ordering::Relaxed)
+    }
+
+    /// Buffers that could not be taken.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if let Some((pad, probe)) = self.probe.take() {
+            pad.remove_probe(probe);
         }
     }
 }

@@ -3,11 +3,17 @@
 //! A pipeline text can write any file and open any socket. So only elements on the allow list are built, and locations,
 //! hosts and ports are never pasted into a text: they are set as properties afterwards.
 
+mod operator;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
 use gst::prelude::*;
 use gstreamer as gst;
 use rust_embed::RustEmbed;
 
-use super::MediaError;
+pub use self::operator::use_directory;
+use super::{MediaError, elements};
 
 #[derive(RustEmbed)]
 #[folder = "pipelines/"]
@@ -32,6 +38,7 @@ const ALLOWED: &[&str] = &[
     "hlssink2",
     "identity",
     "isofmp4mux",
+    "jpegenc",
     "matroskademux",
     "matroskamux",
     "mp4mux",
@@ -39,6 +46,7 @@ const ALLOWED: &[&str] = &[
     "mulawenc",
     "nvh264enc",
     "openh264enc",
+    "oggmux",
     "opusenc",
     "opusparse",
     "qtdemux",
@@ -63,6 +71,7 @@ const ALLOWED: &[&str] = &[
     "voaacenc",
     "vp8enc",
     "vp9parse",
+    "wavenc",
     "webmmux",
     "x264enc",
 ];
@@ -74,23 +83,40 @@ pub enum TemplateError {
     #[error("there is no pipeline template `{0}`")]
     Unknown(String),
     /// An element that templates may not use.
-    #[error("pipelines/{template}.launch, line {line}: the element `{element}` is not allowed in a template")]
+    #[error("{file}:{line}:{column}: the element `{element}` is not allowed in a template")]
     NotAllowed {
-        /// The template's name.
-        template: String,
+        /// The template's file.
+        file: String,
         /// The line, counted from 1.
         line: usize,
+        /// The character in the line, counted from 1.
+        column: usize,
         /// The element.
         element: String,
     },
-    /// GStreamer does not understand it, or an element is missing.
-    #[error("pipelines/{template}.launch: {reason}")]
-    Parse {
-        /// The template's name.
-        template: String,
-        /// GStreamer's words.
+    /// GStreamer does not understand it, or something that is needed is missing.
+    #[error("{file}:{line}:{column}: {reason}")]
+    Wrong {
+        /// The template's file.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// The character in the line, counted from 1.
+        column: usize,
+        /// GStreamer's words, or ours.
         reason: String,
     },
+    /// A file or directory cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Templates were replaced before.
+    #[error("the templates of this process were replaced before")]
+    Twice,
 }
 
 /// Which of its ends `video` and `audio` a template gets, and what each stream passes first.
@@ -117,18 +143,20 @@ pub struct Parser {
 const PLAIN: &str = "identity silent=true";
 
 /// The forms that outputs carry.
-const FORMS: [Parser; 7] = [
+const FORMS: [Parser; 8] = [
     Parser {
         form: "video/x-h264",
         parse: "h264parse",
-        pay: "rtph264pay pt=96 mtu=1200 config-interval=-1 aggregate-mode=zero-latency",
+        pay: "rtph264pay config-interval=-1 aggregate-mode=zero-latency",
     },
-    Parser { form: "video/x-vp8", parse: PLAIN, pay: "rtpvp8pay pt=96 mtu=1200 picture-id-mode=2" },
-    Parser { form: "video/x-vp9", parse: "vp9parse", pay: "rtpvp9pay pt=96 mtu=1200 picture-id-mode=2" },
-    Parser { form: "video/x-av1", parse: "av1parse", pay: "rtpav1pay pt=96 mtu=1200" },
-    Parser { form: "audio/mpeg", parse: "aacparse", pay: "rtpmp4gpay pt=97 mtu=1200" },
-    Parser { form: "audio/x-opus", parse: "opusparse", pay: "rtpopuspay pt=97 mtu=1200" },
-    Parser { form: "audio/x-mulaw", parse: PLAIN, pay: "rtppcmupay mtu=1200" },
+    Parser { form: "video/x-vp8", parse: PLAIN, pay: "rtpvp8pay picture-id-mode=2" },
+    Parser { form: "video/x-vp9", parse: "vp9parse", pay: "rtpvp9pay picture-id-mode=2" },
+    Parser { form: "video/x-av1", parse: "av1parse", pay: "rtpav1pay" },
+    Parser { form: "audio/mpeg", parse: "aacparse", pay: "rtpmp4gpay" },
+    Parser { form: "audio/x-opus", parse: "opusparse", pay: "rtpopuspay" },
+    Parser { form: "audio/x-mulaw", parse: PLAIN, pay: "rtppcmupay" },
+    // As the mixer gives it, for WAV.
+    Parser { form: "audio/x-raw", parse: PLAIN, pay: "rtpL16pay" },
 ];
 
 impl Parser {
@@ -152,12 +180,19 @@ pub fn build(template: &str, name: &str) -> Result<gst::Pipeline, MediaError> {
 
 /// Builds a template that has ends for pictures and sound.
 pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipeline, MediaError> {
-    let text = text(template, ends)?;
-    let parse_error = |reason: String| TemplateError::Parse { template: template.to_owned(), reason };
+    let (file, original) = checked(template)?;
+    let parse_error = |reason: String| wrong(&file, &original, reason);
     let mut context = gst::ParseContext::new();
+    let text = strip_comments(&with_ends(&original, ends));
     let element = gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS).map_err(
-        |error| match context.missing_elements().first() {
-            Some(missing) => MediaError::Element { element: missing.to_string(), reason: "it is not installed".into() },
+        |error| match context.missing_elements().iter().find(|name| gst::ElementFactory::find(name).is_none()) {
+            Some(missing) => MediaError::Element {
+                element: missing.to_string(),
+                reason: match elements::package_of(missing) {
+                    Some(package) => format!("it is not installed: apt install {package}"),
+                    None => "it is not installed".into(),
+                },
+            },
             None => parse_error(error.to_string()).into(),
         },
     )?;
@@ -166,16 +201,67 @@ pub fn build_with(template: &str, name: &str, ends: Ends) -> Result<gst::Pipelin
         let pipeline = gst::Pipeline::new();
         pipeline.add(&single).map(|()| pipeline).map_err(|error| parse_error(error.to_string()))
     })?;
+    // However its text was read: nothing but what is allowed was built.
+    for element in pipeline.children() {
+        let factory = element.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+        if !ALLOWED.contains(&factory.as_str()) {
+            return Err(TemplateError::NotAllowed { file, line: 1, column: 1, element: factory }.into());
+        }
+    }
     pipeline.set_property("name", name);
     Ok(pipeline)
 }
 
 /// The text of a template in one line, checked, for whoever builds pipelines from it again and again.
 pub fn text(template: &str, ends: Ends) -> Result<String, TemplateError> {
-    let text = Texts::get(&format!("{template}.launch")).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
-    let text = with_ends(&String::from_utf8_lossy(&text.data), ends);
-    check(template, &text)?;
-    Ok(strip_comments(&text))
+    let (_, original) = checked(template)?;
+    Ok(strip_comments(&with_ends(&original, ends)))
+}
+
+/// A template's file and text, with no element in it that is not allowed.
+fn checked(template: &str) -> Result<(String, Cow<'static, str>), TemplateError> {
+    let (file, original) = text_of(template)?;
+    check(&file, &original)?;
+    Ok((file, original))
+}
+
+/// The names of all templates.
+pub fn all() -> impl Iterator<Item = String> {
+    Texts::iter().filter_map(|file| Some(file.strip_suffix(".launch")?.to_owned()))
+}
+
+/// Builds a template once and lets it go again: whether it can be built on this machine. What the streams of this output will be is
+/// taken from what its kind is usually fed with.
+pub fn try_build(template: &str) -> Result<(), MediaError> {
+    let (video, audio) = match template {
+        "webm" | "remux-webm" => ("video/x-vp8", "audio/x-opus"),
+        "ogg" => ("video/x-vp8", "audio/x-opus"),
+        "wav" => ("video/x-vp8", "audio/x-raw"),
+        _ => ("video/x-h264", "audio/mpeg"),
+    };
+    let parser = |name: &str| FORMS.iter().find(|parser| parser.form == name).copied();
+    build_with(template, template, Ends { video: parser(video), audio: parser(audio), lower: 0 }).map(drop)
+}
+
+/// A template's file and text: the operator's, or ours.
+fn text_of(template: &str) -> Result<(String, Cow<'static, str>), TemplateError> {
+    if let Some(own) = operator::own(template) {
+        return Ok((own.file.display().to_string(), Cow::Borrowed(&own.text)));
+    }
+    let file = format!("{template}.launch");
+    let text = Texts::get(&file).ok_or_else(|| TemplateError::Unknown(template.to_owned()))?;
+    Ok((format!("pipelines/{file}"), Cow::Owned(String::from_utf8_lossy(&text.data).into_owned())))
+}
+
+/// GStreamer says what is wrong and not where: the first thing that it quotes is looked for in the text.
+fn wrong(file: &str, text: &str, reason: String) -> TemplateError {
+    let quoted = reason.split(['"', '`', '\'', '\u{201c}', '\u{201d}']).nth(1).unwrap_or_default();
+    let is_it = |word: &Word<'_>| {
+        let key = word.text.split_once('=').map_or(word.text, |(key, _)| key);
+        !quoted.is_empty() && (word.text == quoted || key == quoted)
+    };
+    let (line, column) = words(text).find(is_it).map_or((1, 1), |word| (word.line, word.column));
+    TemplateError::Wrong { file: file.to_owned(), line, column, reason }
 }
 
 /// Leaves out the lines of an end that is not there, and fills in the parsers. Lines keep their numbers.
@@ -203,22 +289,41 @@ fn strip_comments(text: &str) -> String {
 }
 
 /// Refuses every element that is not on the allow list.
-fn check(template: &str, text: &str) -> Result<(), TemplateError> {
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#')) {
-        if let Some(element) = elements(line).find(|element| !ALLOWED.contains(element)) {
-            return Err(TemplateError::NotAllowed {
-                template: template.to_owned(),
-                line: index + 1,
-                element: element.to_owned(),
-            });
+fn check(file: &str, text: &str) -> Result<(), TemplateError> {
+    match words(text).find(|word| word.names_element() && !ALLOWED.contains(&word.text)) {
+        None => Ok(()),
+        Some(Word { text, line, column }) => {
+            Err(TemplateError::NotAllowed { file: file.to_owned(), line, column, element: text.to_owned() })
         }
     }
-    Ok(())
 }
 
-/// The words of a line that name an element: not a link, a property, a reference to a named element or caps.
-fn elements(line: &str) -> impl Iterator<Item = &str> {
-    line.split_whitespace().filter(|word| *word != "!" && !word.contains(['=', '.', '/']))
+/// A word of a template, and where it stands, counted from 1.
+#[derive(Clone, Copy, Debug)]
+struct Word<'a> {
+    text: &'a str,
+    line: usize,
+    column: usize,
+}
+
+impl Word<'_> {
+    /// Whether it is no link, property, reference to a named element or caps, nor anything of our own.
+    fn names_element(&self) -> bool {
+        let own = self.text == "{parse}" || (self.column == 1 && (self.text == "video:" || self.text == "audio:"));
+        self.text != "!" && !own && !self.text.contains(['=', '.', '/'])
+    }
+}
+
+/// The words of a template, without its comments.
+fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
+    lines.flat_map(|(index, line)| {
+        line.split_whitespace().map(move |text| {
+            let before = (text.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
+            let column = line.get(..before).map_or(0, |before| before.chars().count()) + 1;
+            Word { text, line: index + 1, column }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -246,11 +351,7 @@ mod tests {
         let mut count = 0;
         for path in Texts::iter() {
             let text = Texts::get(&path).unwrap();
-            for (form, element) in FORMS {
-                let end = Some(Parser { form, element });
-                let ends = Ends { video: end, audio: end };
-                check(&path, &with_ends(&String::from_utf8_lossy(&text.data), ends)).unwrap();
-            }
+            check(&path, &String::from_utf8_lossy(&text.data)).unwrap();
             count += 1;
         }
         assert!(count > 5, "the templates are embedded");
@@ -258,16 +359,38 @@ mod tests {
 
     #[test]
     fn an_element_that_is_not_allowed_is_named_with_its_line() {
-        let error = check("x", "# filesrc is fine\nappsrc name=video !\n  souphttpsrc ! fakesink").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "pipelines/x.launch, line 3: the element `souphttpsrc` is not allowed in a template"
-        );
+        let error = check("x.launch", "# filesrc is fine\nappsrc name=video !\n  souphttpsrc ! fakesink").unwrap_err();
+        assert_eq!(error.to_string(), "x.launch:3:3: the element `souphttpsrc` is not allowed in a template");
+        assert!(check("x", "appsrc ! video: ! {parse}").is_err());
     }
 
     #[test]
     fn properties_references_and_caps_are_not_taken_for_elements() {
-        let line = "appsrc name=video ! rtpbin.send_rtp_sink_0 rtpbin. ! video/x-h264,alignment=au ! queue";
-        assert_eq!(elements(line).collect::<Vec<_>>(), ["appsrc", "queue"]);
+        let line =
+            "video: appsrc name=video ! rtpbin.send_rtp_sink_0 rtpbin. ! video/x-h264,alignment=au ! {parse} ! queue";
+        let elements: Vec<_> = words(line).filter(Word::names_element).map(|word| word.text).collect();
+        assert_eq!(elements, ["appsrc", "queue"]);
+    }
+
+    #[test]
+    fn what_gstreamer_does_not_understand_is_found_in_the_text() {
+        elements::init().unwrap();
+        let text = "# x\nappsrc name=input !\n  queue max-sise-time=0 ! appsink name=output";
+        let error = gst::parse::launch(&strip_comments(text)).map(drop).unwrap_err();
+        let shown = wrong("x.launch", text, error.to_string()).to_string();
+        assert!(shown.starts_with("x.launch:3:9: ") && shown.contains("max-sise-time"), "{shown}");
+    }
+
+    #[test]
+    fn every_template_can_be_built() {
+        elements::init().unwrap();
+        for template in all() {
+            match try_build(&template) {
+                Ok(()) => {}
+                // Hardware that this machine does not have.
+                Err(MediaError::Element { element, .. }) if element.ends_with("h264enc") => {}
+                Err(error) => panic!("{template}: {error}"),
+            }
+        }
     }
 }

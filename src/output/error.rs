@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::spec::Stream;
+use super::spec::{Container, Stream};
 use super::uplink::UplinkError;
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
@@ -68,6 +68,16 @@ pub enum OutputError {
         remedy: &'static str,
         /// `video` or `audio`.
         setting: &'static str,
+    },
+    /// A participant sends something that this kind of file may not hold.
+    #[error("a participant's {codec} does not fit into {container}: {way_out}")]
+    DoesNotFit {
+        /// The codec.
+        codec: String,
+        /// The kind of file.
+        container: Container,
+        /// What to do.
+        way_out: String,
     },
     /// A participant sends something that no output carries.
     #[error("a stream of the form {0} cannot be passed on: leave out copy")]

@@ -1,5 +1,6 @@
 //! What outputs tell the bridge while they live, and what is left of them at the end.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -35,6 +36,19 @@ pub enum OutputEvent {
         pushed: u64,
         /// Access units lost because it was too slow.
         dropped: u64,
+    },
+    /// A file of a recording is complete.
+    PartFinished {
+        /// The output as it was asked for.
+        output: String,
+        /// The file.
+        file: PathBuf,
+        /// When its first picture or sound was taken.
+        start: jiff::Timestamp,
+        /// From there to its last.
+        duration: Duration,
+        /// Its size.
+        bytes: u64,
     },
     /// Its destination does not take what it is fed with; it waits for something else.
     Wants {

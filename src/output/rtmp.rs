@@ -153,6 +153,7 @@ mod tests {
                 message: said.into(),
                 debug: String::new(),
                 no_space_left: false,
+                resource: None,
             };
             let error = tail.explain(OutputError::Pipeline(fault)).to_string();
             assert!(error.contains(expected) && error.contains("rtmp://live.example:1935/app/…"), "{error}");

@@ -213,6 +213,7 @@ mod tests {
             message: "Failed to write to SRT socket: Connection does not exist".into(),
             debug: String::new(),
             no_space_left: false,
+            resource: None,
         }
     }
 

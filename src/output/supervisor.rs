@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::OutputError;
 use super::attached::Attached;
 use super::events::{OutputEvent, OutputSummary};
-use super::spec::{OutputSpec, Tracks};
+use super::recording::{self, Reel};
+use super::spec::{Destination, OutputSpec, Tracks};
 use super::stall::{self, Stall};
 use super::streams::Streams;
 use super::tail::{self, Session};
@@ -127,20 +128,25 @@ impl Outputs {
     }
 }
 
-struct Output {
+/// One output, for all its attempts.
+pub(super) struct Output {
     name: String,
-    spec: OutputSpec,
-    session: Session,
-    clock: MediaClock,
-    streams: Streams,
+    pub(super) spec: OutputSpec,
+    pub(super) session: Session,
+    pub(super) clock: MediaClock,
+    pub(super) streams: Streams,
     events: mpsc::Sender<OutputEvent>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     ended_because: Arc<OnceLock<String>>,
 }
 
 impl Output {
     async fn run(mut self) -> OutputSummary {
-        let mut summary = self.live().await;
+        let mut reel = Reel::default();
+        let mut summary = self.live(&mut reel).await;
+        if let Err(error) = reel.complete(&self).await {
+            (summary.ok, summary.error) = (false, Some(error.to_string()));
+        }
         self.tell(OutputEvent::Ended { output: summary.output.clone(), complete: summary.ok }).await;
         if let Some(reason) = self.ended_because.get() {
             summary.ok = false;
@@ -149,7 +155,7 @@ impl Output {
         summary
     }
 
-    async fn live(&mut self) -> OutputSummary {
+    async fn live(&mut self, reel: &mut Reel) -> OutputSummary {
         let output = self.spec.to_string();
         let mut summary = OutputSummary { output, ok: false, was_ready: false, failures: 0, error: None };
         let pauses = || {
@@ -164,7 +170,7 @@ impl Output {
         let mut pause = pauses();
         loop {
             let started = Instant::now();
-            let Err(error) = self.run_once(summary.failures, &mut summary.was_ready).await else {
+            let Err(error) = self.run_once(summary.failures, reel, &mut summary.was_ready).await else {
                 summary.ok = true;
                 return summary;
             };
@@ -210,7 +216,7 @@ impl Output {
     }
 
     /// Runs until the bridge ends (`Ok`) or the output fails.
-    async fn run_once(&self, attempt: u32, was_ready: &mut bool) -> Result<(), OutputError> {
+    async fn run_once(&self, attempt: u32, reel: &mut Reel, was_ready: &mut bool) -> Result<(), OutputError> {
         let spec = &self.spec;
         let sources = self.streams.sources(spec)?;
         let forms = tokio::select! {
@@ -218,7 +224,10 @@ impl Output {
             // Nobody has sent yet what is to be copied: there is nothing to end.
             () = self.stop.cancelled() => return Ok(()),
         };
-        let tail = tail::tail(spec, &self.session, &self.streams, attempt)?;
+        if let Destination::File(file) = &spec.destination {
+            return recording::run(self, file, sources, reel, was_ready).await;
+        }
+        let Some(tail) = tail::tail(spec, &self.session, &self.streams, attempt)? else { return Ok(()) };
         tail.accept(&forms)?;
         let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
@@ -275,7 +284,7 @@ impl Output {
         Err(tail.explain(failure))
     }
 
-    async fn tell(&self, event: OutputEvent) {
+    pub(super) async fn tell(&self, event: OutputEvent) {
         // The bridge reads events until every output has ended; after that nobody needs them.
         self.events.send(event).await.ok();
     }

@@ -11,7 +11,6 @@ use gstreamer_video as gst_video;
 
 use super::OutputError;
 use super::attached::Attached;
-use super::file::FileTail;
 use super::hls::{FragmentsTail, TsTail};
 use super::live_ts::LiveTsTail;
 use super::players::Play;
@@ -105,20 +104,20 @@ pub(super) fn ask_for_keyframe(pipeline: &gst::Pipeline) {
     }
 }
 
-/// The tail for a destination; `attempt` counts from 0.
+/// The tail for a destination; `attempt` counts from 0. A recording has none: it is more than one pipeline (`recording`).
 pub(crate) fn tail(
     spec: &OutputSpec,
     session: &Session,
     streams: &Streams,
     attempt: u32,
-) -> Result<Box<dyn Tail>, OutputError> {
-    Ok(match &spec.destination {
+) -> Result<Option<Box<dyn Tail>>, OutputError> {
+    Ok(Some(match &spec.destination {
         Destination::Rtp(rtp) => {
             Box::new(RtpTail::new((**rtp).clone(), spec.tracks, session.clone(), streams, attempt)?)
         }
         Destination::Hls(hls) if hls.format == HlsFormat::Ts => Box::new(TsTail::new(hls.clone(), spec.tracks)),
         Destination::Hls(hls) => Box::new(FragmentsTail::new(hls.clone(), spec.tracks, session.clone(), attempt)),
-        Destination::File(file) => Box::new(FileTail::prepare(file.clone(), attempt)?),
+        Destination::File(_) => return Ok(None),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),
         Destination::Whip(whip) => Box::new(WhipTail::new(whip.endpoint.clone(), Arc::clone(&session.uplink))),
         Destination::TsUdp(ts) => Box::new(TsUdpTail::new(ts.clone())),
@@ -126,7 +125,7 @@ pub(crate) fn tail(
         Destination::Rtmp(rtmp) => Box::new(RtmpTail::new(rtmp.clone())),
         Destination::RtspServe(rtsp) => Box::new(RtspServeTail::new(rtsp.clone())),
         Destination::RtspPush(rtsp) => Box::new(RtspPushTail::new(rtsp.clone())),
-    })
+    }))
 }
 
 impl OutputSpec {
@@ -137,6 +136,27 @@ impl OutputSpec {
                 whip.otherwise.filter(|_| self.tracks.video == Some(Stream::H264))
             }
             _ => None,
+        }
+    }
+
+    /// The pipelines that it is made of: each must be buildable before the room is joined.
+    pub fn templates(&self) -> Vec<&'static str> {
+        match &self.destination {
+            Destination::Rtp(_) => vec!["rtp"],
+            Destination::Hls(hls) if hls.format == HlsFormat::Ts => vec!["hls"],
+            Destination::Hls(_) => vec!["hls-fmp4"],
+            Destination::Whip(_) => vec!["whip"],
+            Destination::TsUdp(_) => vec!["ts-udp"],
+            Destination::Srt(_) => vec!["srt"],
+            Destination::Rtmp(_) => vec!["rtmp"],
+            Destination::RtspServe(_) => vec!["rtsp-serve"],
+            Destination::RtspPush(_) => vec!["rtsp-push"],
+            Destination::TsSocket(_) => vec!["ts"],
+            Destination::File(file) => {
+                let seekable = (file.container == Container::Mp4).then_some("remux-mp4");
+                let thumbs = file.thumbs.map(|_| "thumbs");
+                [Some(file.template()), seekable, thumbs].into_iter().flatten().collect()
+            }
         }
     }
 
@@ -157,8 +177,13 @@ impl OutputSpec {
                 Container::Matroska => Job::Mkv,
                 Container::Mp4 => Job::Mp4,
                 Container::WebM => Job::Webm,
+                Container::Ogg => Job::Ogg,
+                Container::Wav => Job::Wav,
             },
         }];
+        if matches!(&self.destination, Destination::File(file) if file.thumbs.is_some()) {
+            jobs.push(Job::Thumbs);
+        }
         if self.tracks.audio == Some(Stream::Aac) {
             jobs.push(Job::EncodeAudio);
         }

@@ -19,7 +19,5 @@ pub use protect::{Protect, Protection};
 pub use reports::Capture;
 pub(crate) use reports::SenderClock;
 pub(crate) use sender_report::SenderReport;
-#[cfg(test)]
-pub(crate) use splice::Place;
 pub(crate) use splice::Splice;
 pub use tap::{PacketSink, Plug, Tap, Wish};

@@ -13,7 +13,7 @@ use super::super::participant::Message;
 use super::super::state::{OutputPhase, OutputState};
 use super::super::uplink::{self, WhipUplink};
 use super::{REPORTS, Room};
-use crate::media::elements;
+use crate::media::{elements, template};
 use crate::output::spec::Tracks;
 use crate::output::{self, OutputSpec, Outputs, Session, Stream, Streams};
 use crate::peer;
@@ -81,6 +81,9 @@ impl Room {
             return Err(spec.refuse(missing.to_string()).into());
         }
         spec.check_heights(self.config.canvas.size.height)?;
+        for template in spec.templates() {
+            template::try_build(template).map_err(|error| spec.refuse(error.to_string()))?;
+        }
         spec.check()?;
         self.mix.provide(&spec.streams().collect()).await?;
         self.take_into_mix().await;

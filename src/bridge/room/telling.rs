@@ -25,6 +25,9 @@ impl Room {
                 (state.pushed, state.dropped) = (pushed, dropped);
             }
             OutputEvent::Wants { output, tracks, streams } => self.feed_otherwise(&output, tracks, &streams).await,
+            OutputEvent::PartFinished { output, file, start, duration, bytes } => {
+                self.tell(Event::PartFinished { output, file, start, duration: duration.as_secs_f64(), bytes }).await;
+            }
             OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }
     }

@@ -17,9 +17,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::names;
 use redaction::Secrets;
 
-pub use file::{Container, FileDestination};
+pub use file::{Container, FileDestination, Split, Thumbs};
 pub use hls::{HlsDestination, HlsFormat, HlsMode, Renditions};
 pub use rtmp::RtmpDestination;
 pub use rtp::RtpDestination;
@@ -81,7 +82,7 @@ pub struct SpecError {
 
 const SCHEMES: &str = "rtp://HOST:PORT?sdp=FILE, rtsp://HOST/PATH, rtsp://:PORT/NAME?mode=serve, ts+udp://HOST:PORT, \
                        srt://HOST:PORT, rtmp://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN, hls:DIRECTORY, or a file \
-                       that ends in .mkv, .mp4 or .webm";
+                       that ends in .mkv, .mp4, .webm, .m4a, .ogg, .opus or .wav";
 
 impl FromStr for OutputSpec {
     type Err = SpecError;
@@ -123,7 +124,7 @@ impl OutputSpec {
             Destination::File(file) if file.path.is_dir() => {
                 return Err(self.refuse(format!("{} is a directory", file.path.display())));
             }
-            Destination::File(file) => Some(parent(&file.path)),
+            Destination::File(file) => Some(known_parent(&file.path)),
             Destination::TsSocket(path) => Some(parent(path)),
             Destination::Whip(_) => None,
             Destination::TsUdp(ts) => return ts.check().map_err(|reason| self.refuse(reason)),
@@ -142,9 +143,10 @@ impl OutputSpec {
         self.secrets.scrub(text.to_string())
     }
 
-    /// Every stream that it takes.
+    /// Every stream that it needs, whether it carries it or makes something of it.
     pub fn streams(&self) -> impl Iterator<Item = Stream> {
-        self.tracks.iter().chain(self.lower().iter().copied())
+        let thumbs = matches!(&self.destination, Destination::File(file) if file.thumbs.is_some());
+        self.tracks.iter().chain(self.lower().iter().copied()).chain(thumbs.then_some(Stream::Pictures))
     }
 
     /// The same picture in smaller sizes.
@@ -220,7 +222,13 @@ fn parse(text: &str) -> Parsed {
     }
 }
 
-pub(super) fn parent(path: &Path) -> &Path {
+/// The directory of a file; the last one above a name that is not known before the room is joined.
+fn known_parent(path: &Path) -> &Path {
+    let is_known = |directory: &&Path| names::keys(&directory.to_string_lossy()).is_empty();
+    path.ancestors().map(parent).find(is_known).unwrap_or_else(|| Path::new("."))
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 

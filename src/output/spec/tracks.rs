@@ -26,6 +26,10 @@ pub enum Stream {
     VideoPackets,
     /// One participant's sound as the RTP packets that it came in.
     AudioPackets,
+    /// The mixed picture as it is, I420.
+    Pictures,
+    /// The mixed sound as it is: S16LE, 48 kHz, stereo.
+    Pcm,
 }
 
 /// The height of a rendition in pixels: even.
@@ -46,8 +50,12 @@ impl Stream {
     /// Sound or picture.
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::H264 | Self::Vp8 | Self::Rendition(_) | Self::CopiedVideo | Self::VideoPackets => MediaKind::Video,
-            Self::Aac | Self::Opus | Self::Pcmu | Self::CopiedAudio | Self::AudioPackets => MediaKind::Audio,
+            Self::H264 | Self::Vp8 | Self::Rendition(_) | Self::CopiedVideo | Self::VideoPackets | Self::Pictures => {
+                MediaKind::Video
+            }
+            Self::Aac | Self::Opus | Self::Pcmu | Self::CopiedAudio | Self::AudioPackets | Self::Pcm => {
+                MediaKind::Audio
+            }
         }
     }
 
@@ -61,6 +69,11 @@ impl Stream {
         matches!(self, Self::VideoPackets | Self::AudioPackets)
     }
 
+    /// Whether it comes from the mixer as it is.
+    pub fn is_raw(self) -> bool {
+        matches!(self, Self::Pictures | Self::Pcm)
+    }
+
     /// The word for it in `video=` and `audio=`.
     fn word(self) -> &'static str {
         match self {
@@ -70,6 +83,8 @@ impl Stream {
             Self::Opus => "opus",
             Self::Pcmu => "pcmu",
             Self::CopiedVideo | Self::CopiedAudio | Self::VideoPackets | Self::AudioPackets => "copy",
+            Self::Pictures => "raw",
+            Self::Pcm => "pcm",
         }
     }
 }

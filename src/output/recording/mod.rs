@@ -1,0 +1,328 @@
+//! Recordings: Matroska, MP4, WebM, Ogg and WAV, in one file or in parts.
+//!
+//! What is on the disk is playable at every moment, whatever ends the process: an MP4 is written in fragments, and made into
+//! a plain seekable file when it has its end. `cutter.rs` says what goes into which file, `part.rs` is one file while it is written,
+//! `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by the supervisor, once for each attempt.
+
+mod cutter;
+mod keyframe;
+mod naming;
+mod part;
+mod seekable;
+mod thumbs;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use gstreamer as gst;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::cutter::{Cutter, Step, Unit};
+use self::naming::Naming;
+use self::part::{Finished, Part};
+use self::thumbs::Thumbnails;
+use super::OutputError;
+use super::events::OutputEvent;
+use super::players::Play;
+use super::spec::{Container, FileDestination, Split, Stream};
+use super::stall;
+use super::streams::{Forms, Sources};
+use super::supervisor::Output;
+use crate::media::bus::BusEvent;
+use crate::media::producer::{Producer, Tap, Tapped};
+use crate::probe::{self, ProbeError, Source, Wanted};
+use crate::terms::MediaKind;
+
+/// How long the first frames may take to be on the disk.
+const FIRST_FRAMES: Duration = Duration::from_secs(15);
+
+/// How long what was mixed before the stop may take to come out of the encoders.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Buffers that may wait while a file is opened: some seconds of picture and sound.
+const WAITING: usize = 512;
+
+/// The length of a WAV is a number of 32 bits.
+const LARGEST_WAV: u64 = 4_000_000_000;
+
+/// What of a recording outlives an attempt: the numbers of its files, and those that are being completed.
+#[derive(Debug, Default)]
+pub(super) struct Reel {
+    naming: Option<Naming>,
+    finishing: JoinSet<Result<Finished, OutputError>>,
+    thumbs: u32,
+    /// Why a file has no end.
+    fault: Option<OutputError>,
+}
+
+impl Reel {
+    /// Waits until every file is complete. Fails when one could not be completed.
+    pub(super) async fn complete(&mut self, output: &Output) -> Result<(), OutputError> {
+        while let Some(finished) = self.finishing.join_next().await {
+            self.finished(output, finished).await;
+        }
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    async fn finished(
+        &mut self,
+        output: &Output,
+        finished: Result<Result<Finished, OutputError>, tokio::task::JoinError>,
+    ) {
+        match finished {
+            Ok(Ok(Finished { file, start, duration, bytes })) => {
+                let output_name = output.spec.to_string();
+                output.tell(OutputEvent::PartFinished { output: output_name, file, start, duration, bytes }).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(output = %output.spec, %error, "a file of this recording has no end");
+                self.fault.get_or_insert(error);
+            }
+            Err(error) => tracing::error!(%error, "completing a file failed"),
+        }
+    }
+}
+
+/// Records until the output is to stop (`Ok`, everything complete) or fails.
+pub(super) async fn run(
+    output: &Output,
+    file: &FileDestination,
+    sources: Sources,
+    reel: &mut Reel,
+    was_ready: &mut bool,
+) -> Result<(), OutputError> {
+    let mut recording = Recording::start(output, file, &sources)?;
+    let mut thumbs = match file.thumbs {
+        Some(wanted) => {
+            let pictures = output.streams.get(Stream::Pictures).ok_or(OutputError::NoStream(Stream::Pictures))?;
+            Some(Thumbnails::start(output, file, wanted, pictures, reel.thumbs).await?)
+        }
+        None => None,
+    };
+    let ended = recording.run(reel, was_ready).await;
+    if let Some(thumbs) = thumbs.take() {
+        reel.thumbs = thumbs.stop().await;
+    }
+    match ended {
+        Ok(()) => {
+            recording.hand_over(reel);
+            reel.complete(output).await
+        }
+        Err(error) => {
+            // The file before has everything that it should have.
+            recording.former.take().into_iter().for_each(|part| drop(reel.finishing.spawn(part.finish())));
+            if let Some(part) = recording.part.take() {
+                part.abandon().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+type Proof = Pin<Box<dyn Future<Output = Result<Play, ProbeError>> + Send>>;
+
+struct Recording<'a> {
+    output: &'a Output,
+    file: &'a FileDestination,
+    cutter: Cutter<Tapped>,
+    taps: Vec<Tap>,
+    incoming: mpsc::Receiver<(MediaKind, Tapped)>,
+    video: Option<Producer>,
+    /// The form of each stream as it came last, and how often it became one that a file cannot go on with.
+    forms: [Option<(gst::Caps, u32)>; 2],
+    part: Option<Part>,
+    former: Option<Part>,
+    dropped: u64,
+    proof: Option<Proof>,
+    proven: bool,
+}
+
+impl<'a> Recording<'a> {
+    fn start(output: &'a Output, file: &'a FileDestination, sources: &Sources) -> Result<Self, OutputError> {
+        let (sender, incoming) = mpsc::channel(WAITING);
+        let tap = |kind, producer: &Producer| {
+            let sender = sender.clone();
+            producer.tap(move |tapped| sender.try_send((kind, tapped)).is_ok())
+        };
+        let start = output.clock.running_time();
+        let taps = [(MediaKind::Video, &sources.video), (MediaKind::Audio, &sources.audio)];
+        let taps = taps.into_iter().filter_map(|(kind, producer)| Some(tap(kind, producer.as_ref()?))).collect();
+        if let Some(video) = &sources.video {
+            video.request_keyframe(start);
+        }
+        let wav = (file.container == Container::Wav).then_some(Split::Size(LARGEST_WAV));
+        let split = file.split.or(wav);
+        let stalls = output.spec.tracks.iter().any(Stream::is_copied);
+        Ok(Self {
+            output,
+            file,
+            cutter: Cutter::new(sources.video.is_some(), sources.audio.is_some(), stalls, split, start.nseconds()),
+            taps,
+            incoming,
+            video: sources.video.clone(),
+            forms: [None, None],
+            part: None,
+            former: None,
+            dropped: 0,
+            proof: None,
+            proven: false,
+        })
+    }
+
+    async fn run(&mut self, reel: &mut Reel, was_ready: &mut bool) -> Result<(), OutputError> {
+        let mut count = tokio::time::interval(stall::TICK);
+        let mut deadline = None;
+        loop {
+            if deadline.is_some() && self.cutter.is_over() {
+                break;
+            }
+            tokio::select! {
+                () = self.output.stop.cancelled(), if deadline.is_none() => {
+                    // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
+                    self.cutter.end(self.output.clock.running_time().nseconds());
+                    deadline = Some(tokio::time::Instant::now() + DRAIN);
+                }
+                () = until(deadline) => break,
+                Some((kind, tapped)) = self.incoming.recv() => {
+                    let unit = self.unit(kind, tapped);
+                    for step in self.cutter.take(unit) {
+                        self.obey(step, reel).await?;
+                    }
+                }
+                event = next_event(&mut self.part) => match event {
+                    Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.output.spec, %fault),
+                    Some(BusEvent::Eos) | None => return Err(OutputError::Ended),
+                },
+                proven = async { match &mut self.proof { Some(proof) => proof.await, None => std::future::pending().await } } => {
+                    self.proof = None;
+                    let play = proven?;
+                    *was_ready = true;
+                    self.output.tell(OutputEvent::Ready { output: self.output.spec.to_string(), play }).await;
+                }
+                Some(finished) = reel.finishing.join_next() => reel.finished(self.output, finished).await,
+                _ = count.tick() => {
+                    let pushed = self.taps.iter().map(Tap::pushed).sum();
+                    let dropped = self.taps.iter().map(Tap::dropped).sum::<u64>() + self.dropped;
+                    self.output.tell(OutputEvent::Counted { output: self.output.spec.to_string(), pushed, dropped }).await;
+                }
+            }
+        }
+        self.taps.clear();
+        for step in self.cutter.rest() {
+            self.obey(step, reel).await?;
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, kind: MediaKind, tapped: Tapped) -> Unit<Tapped> {
+        let known = &mut self.forms[usize::from(kind == MediaKind::Audio)];
+        let form = match known {
+            Some((caps, form)) if *caps == tapped.caps => *form,
+            Some((caps, form)) => {
+                let goes_on = part::goes_on(self.file.container, caps, &tapped.caps);
+                let form = if goes_on { *form } else { *form + 1 };
+                *known = Some((tapped.caps.clone(), form));
+                form
+            }
+            None => {
+                *known = Some((tapped.caps.clone(), 0));
+                0
+            }
+        };
+        Unit {
+            kind,
+            time: tapped.time.nseconds(),
+            keyframe: kind == MediaKind::Audio || keyframe::is_keyframe(&tapped.buffer, &tapped.caps),
+            bytes: u64::try_from(tapped.buffer.size()).unwrap_or_default(),
+            form,
+            payload: tapped,
+        }
+    }
+
+    async fn obey(&mut self, step: Step<Tapped>, reel: &mut Reel) -> Result<(), OutputError> {
+        match step {
+            Step::Open { at, video, audio } => {
+                self.former = self.part.take();
+                self.open(at, video, audio, reel).await?;
+            }
+            Step::Give(unit) => self.dropped += give(self.part.as_mut(), unit),
+            Step::GiveFormer(unit) => self.dropped += give(self.former.as_mut(), unit),
+            Step::Close => {
+                if let Some(part) = self.former.take() {
+                    reel.finishing.spawn(part.finish());
+                }
+            }
+            Step::End(kind) => {
+                tracing::info!(output = %self.output.spec, %kind, "nothing comes: the file goes on without it");
+                if let Some(part) = &mut self.part {
+                    part.end(kind);
+                }
+            }
+            Step::Ask(at) => {
+                if let Some(video) = &self.video {
+                    let ahead = at > self.output.clock.running_time().nseconds();
+                    // A participant is asked when it is time: its keyframe comes at once, an encoder's when it was asked for.
+                    let copied = self.output.spec.tracks.video.is_some_and(Stream::is_copied);
+                    if !(ahead && copied) {
+                        video.request_keyframe(gst::ClockTime::from_nseconds(at));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, at: u64, video: bool, audio: bool, reel: &mut Reel) -> Result<(), OutputError> {
+        let late = self.output.clock.running_time().nseconds().saturating_sub(at);
+        let start = jiff::Timestamp::now() - Duration::from_nanos(late);
+        let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &self.output.session.room));
+        let form =
+            |wanted: bool, index: usize| self.forms[index].as_ref().filter(|_| wanted).map(|(caps, _)| caps.clone());
+        let forms = Forms { video: form(video, 0), audio: form(audio, 1), lower: 0 };
+        part::check(self.file.container, &forms)?;
+        let path = naming.create(start)?;
+        if self.former.is_some() {
+            tracing::info!(output = %self.output.spec, file = %path.display(), "the recording goes on in a further file");
+        }
+        let part =
+            Part::open((self.file.container, self.file.template()), &path, &self.output.clock, &forms, start, at)
+                .await?;
+        self.part = Some(part);
+        if !self.proven {
+            self.proven = true;
+            let wanted = Wanted { video, audio };
+            self.proof = Some(Box::pin(async move {
+                probe::first_frames(Source::File(path.clone()), wanted, FIRST_FRAMES).await?;
+                Ok(Play::file(&path))
+            }));
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, reel: &mut Reel) {
+        for part in [self.former.take(), self.part.take()].into_iter().flatten() {
+            reel.finishing.spawn(part.finish());
+        }
+    }
+}
+
+/// How many units were lost: one or none.
+fn give(part: Option<&mut Part>, unit: Unit<Tapped>) -> u64 {
+    u64::from(!part.is_some_and(|part| part.give(unit.kind, &unit.payload)))
+}
+
+async fn next_event(part: &mut Option<Part>) -> Option<BusEvent> {
+    match part {
+        Some(part) => part.next_event().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,243 @@
+//! One file of a recording while it is written.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use jiff::Timestamp;
+
+use super::super::OutputError;
+use super::super::spec::Container;
+use super::super::streams::Forms;
+use super::seekable;
+use crate::media::MediaError;
+use crate::media::bus::BusEvent;
+use crate::media::clock::MediaClock;
+use crate::media::pipeline::LivePipeline;
+use crate::media::producer::Tapped;
+use crate::media::template::{self, Ends};
+use crate::terms::MediaKind;
+
+/// How long muxer and sink may take to write what they hold.
+const END_OF_STREAM: Duration = Duration::from_secs(5);
+
+/// How much a disk may be behind before pictures and sound are left out.
+const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(4);
+
+/// A file that has its end.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) file: PathBuf,
+    pub(super) start: Timestamp,
+    pub(super) duration: Duration,
+    pub(super) bytes: u64,
+}
+
+/// A file while it is written.
+#[derive(Debug)]
+pub(super) struct Part {
+    live: LivePipeline,
+    path: PathBuf,
+    container: Container,
+    ends: Ends,
+    /// Whether it can become a plain MP4: GStreamer 1.22 crashes when it copies VP9 into one.
+    plain: bool,
+    video: Option<Input>,
+    audio: Option<Input>,
+    start: Timestamp,
+    /// Of its first picture or sound, and the end of its last, in ns on the bridge's clock.
+    from: u64,
+    until: u64,
+}
+
+/// Where one stream goes in.
+#[derive(Debug)]
+struct Input {
+    appsrc: gst_app::AppSrc,
+    /// Something was left out: pictures go on with a keyframe.
+    torn: bool,
+}
+
+/// Refuses what a file of this kind may not hold.
+pub(super) fn check(container: Container, forms: &Forms) -> Result<(), OutputError> {
+    for caps in [&forms.video, &forms.audio].into_iter().flatten() {
+        let form = caps.structure(0).map(|form| form.name().as_str()).unwrap_or_default();
+        if !container.holds(form) {
+            return Err(OutputError::DoesNotFit {
+                codec: codec_name(form).to_owned(),
+                container,
+                way_out: way_out(form),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn codec_name(form: &str) -> &str {
+    match form {
+        "video/x-h264" => "H.264",
+        "video/x-vp8" => "VP8",
+        "video/x-vp9" => "VP9",
+        "video/x-av1" => "AV1",
+        "audio/x-opus" => "Opus",
+        "audio/x-mulaw" => "PCMU",
+        "audio/x-alaw" => "PCMA",
+        other => other,
+    }
+}
+
+fn way_out(form: &str) -> String {
+    let endings = [(Container::Matroska, ".mkv"), (Container::Mp4, ".mp4"), (Container::WebM, ".webm")];
+    let fitting: Vec<_> =
+        endings.into_iter().filter(|(container, _)| container.holds(form)).map(|(_, end)| end).collect();
+    let other = if form.starts_with("audio/") {
+        "leave out audio=copy"
+    } else {
+        "ask for another codec with --codecs, or leave out video=copy"
+    };
+    if fitting.is_empty() { other.into() } else { format!("record to {}, {other}", fitting.join(" or ")) }
+}
+
+/// Whether a file goes on when the form of one of its streams changes.
+pub(super) fn goes_on(container: Container, before: &gst::Caps, after: &gst::Caps) -> bool {
+    let name = |caps: &gst::Caps| caps.structure(0).map(|form| form.name().to_string());
+    match (container, name(before)) {
+        // Their frames say their size themselves, and players follow it.
+        (Container::Matroska | Container::WebM, Some(form)) if form == "video/x-vp8" || form == "video/x-vp9" => {
+            name(after) == Some(form)
+        }
+        _ => before == after,
+    }
+}
+
+impl Part {
+    /// Begins a file, which exists and is empty.
+    pub(super) async fn open(
+        (container, template): (Container, &str),
+        path: &Path,
+        clock: &MediaClock,
+        forms: &Forms,
+        start: Timestamp,
+        from: u64,
+    ) -> Result<Self, OutputError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ends = forms.ends()?;
+        let is_h264 = |caps: &gst::Caps| caps.structure(0).is_some_and(|form| form.name() == "video/x-h264");
+        let plain = forms.video.as_ref().is_none_or(is_h264);
+        let live = LivePipeline::new(template::build_with(template, &name, ends)?, clock)?;
+        live.element("sink")?.set_property("location", path.to_string_lossy().as_ref());
+        let input = |end: &str, caps: &gst::Caps| {
+            let appsrc = live
+                .element(end)?
+                .downcast::<gst_app::AppSrc>()
+                .map_err(|_| MediaError::link(format!("pipelines/{template}.launch: `{end}` is not an appsrc")))?;
+            appsrc.set_caps(Some(caps));
+            appsrc.set_format(gst::Format::Time);
+            // A muxer of live streams waits for no stream that is late, and at its end leaves out what is. Here nothing stalls it:
+            // the cutter ends a stream that does not come.
+            appsrc.set_is_live(false);
+            appsrc.set_max_bytes(0);
+            appsrc.set_max_buffers(0);
+            appsrc.set_max_time(gst::ClockTime::ZERO);
+            appsrc.set_automatic_eos(false);
+            Ok::<_, MediaError>(Input { appsrc, torn: false })
+        };
+        let video = forms.video.as_ref().map(|caps| input("video", caps)).transpose()?;
+        let audio = forms.audio.as_ref().map(|caps| input("audio", caps)).transpose()?;
+        let mut part =
+            Self { live, path: path.to_owned(), container, ends, plain, video, audio, start, from, until: from };
+        if let Err(error) = part.live.play().await {
+            part.abandon().await;
+            return Err(error.into());
+        }
+        Ok(part)
+    }
+
+    fn input(&mut self, kind: MediaKind) -> &mut Option<Input> {
+        match kind {
+            MediaKind::Video => &mut self.video,
+            MediaKind::Audio => &mut self.audio,
+        }
+    }
+
+    /// Writes one picture or piece of sound. False when it was left out, because the disk is too slow.
+    pub(super) fn give(&mut self, kind: MediaKind, tapped: &Tapped) -> bool {
+        let end = tapped.time + tapped.buffer.duration().unwrap_or_default();
+        self.until = self.until.max(end.nseconds());
+        // The other muxers do so themselves.
+        let zero = gst::ClockTime::from_nseconds(if self.container == Container::Ogg { self.from } else { 0 });
+        let Some(input) = self.input(kind) else { return false };
+        let delta = tapped.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let late = input.appsrc.current_level_time().is_some_and(|level| level > PATIENCE);
+        if late || (input.torn && delta) {
+            input.torn = true;
+            return false;
+        }
+        input.torn = false;
+        // Only the description is copied; the media itself is shared.
+        let mut buffer = tapped.buffer.copy();
+        if let Some(buffer) = buffer.get_mut() {
+            // Encoders and participants count from zeros of their own.
+            let shift = |time: Option<gst::ClockTime>| (tapped.time + time?).checked_sub(tapped.buffer.pts()? + zero);
+            let time = tapped.time.saturating_sub(zero);
+            // Nobody in a call sends pictures in another order than they are shown; a muxer wants it in writing.
+            let dts = shift(tapped.buffer.dts()).or((kind == MediaKind::Video).then_some(time));
+            buffer.set_dts(dts);
+            buffer.set_pts(time);
+        }
+        if input.appsrc.caps().as_ref() != Some(&tapped.caps) {
+            input.appsrc.set_caps(Some(&tapped.caps));
+        }
+        input.appsrc.push_buffer(buffer).is_ok()
+    }
+
+    /// Ends one stream; the other goes on.
+    pub(super) fn end(&mut self, kind: MediaKind) {
+        if let Some(input) = self.input(kind).take()
+            && input.appsrc.end_of_stream().is_err()
+        {
+            tracing::debug!(%kind, "was already stopped");
+        }
+    }
+
+    pub(super) async fn next_event(&mut self) -> Option<BusEvent> {
+        self.live.next_event().await
+    }
+
+    /// Writes the end, and makes an MP4 seekable. Fails when the end could not be written.
+    pub(super) async fn finish(mut self) -> Result<Finished, OutputError> {
+        self.end(MediaKind::Video);
+        self.end(MediaKind::Audio);
+        let end = async {
+            loop {
+                match self.live.next_event().await {
+                    Some(BusEvent::Eos) => return Ok(()),
+                    Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
+                    Some(BusEvent::Warning(fault)) => tracing::warn!(%fault, "while a file ended"),
+                    None => return Err(OutputError::Ended),
+                }
+            }
+        };
+        let ended = tokio::time::timeout(END_OF_STREAM, end).await.unwrap_or_else(|_| {
+            Err(OutputError::NotReady { what: "the end of the stream was not written".into(), waited: END_OF_STREAM })
+        });
+        self.live.stop().await;
+        ended?;
+        if self.container == Container::Mp4 && self.plain {
+            seekable::make(&self.path, self.ends).await;
+        }
+        let bytes = std::fs::metadata(&self.path).map_err(OutputError::io(&self.path))?.len();
+        let duration = Duration::from_nanos(self.until.saturating_sub(self.from));
+        Ok(Finished { file: self.path, start: self.start, duration, bytes })
+    }
+
+    /// Stops without an end: what is on the disk stays, unless that is nothing.
+    pub(super) async fn abandon(self) {
+        self.live.stop().await;
+        if std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
