@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod hls;
 mod live_ts;
+pub mod names;
 pub mod players;
 mod rtp;
 mod rtp_ports;
