@@ -32,6 +32,7 @@ pub mod peer;
 pub mod probe;
 pub mod publish;
 pub mod server;
+pub mod session;
 pub mod signaling;
 pub mod telemetry;
 pub mod terms;

@@ -76,6 +76,9 @@ pub enum Event {
     OutputReady {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// The commands to paste.
         play: Play,
     },
@@ -83,6 +86,9 @@ pub enum Event {
     OutputFailed {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// Why.
         error: String,
         /// Seconds until it is tried again.
@@ -93,6 +99,9 @@ pub enum Event {
     OutputStopped {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// Whether what it wrote has its end.
         complete: bool,
     },

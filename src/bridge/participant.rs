@@ -2,6 +2,7 @@
 
 mod call;
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -97,6 +98,7 @@ impl Participant {
             fps: 0.0,
             bitrate: 0.0,
             loss: 0.0,
+            packets: BTreeMap::new(),
             rtt: None,
         });
         let stop = CancellationToken::new();

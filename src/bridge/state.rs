@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::peer::PortUsage;
-use crate::terms::{Codec, ParticipantId};
+use crate::session::Loss;
+use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// A bridge at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -42,6 +43,8 @@ pub struct ParticipantState {
     pub bitrate: f64,
     /// Part of the packets that was lost since the start, after retransmission, 0 to 1.
     pub loss: f64,
+    /// Packets of each kind since the start, after retransmission.
+    pub packets: BTreeMap<MediaKind, Loss>,
     /// Round-trip time in seconds.
     pub rtt: Option<f64>,
 }

@@ -30,6 +30,7 @@ const CONTROLS: usize = 16;
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rtp://127.0.0.1:5004?sdp=call.sdp' -o hls:www -o call.mkv
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rec/{participant}.mkv'
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
   roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
   roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
@@ -42,7 +43,8 @@ pub(crate) struct Options {
     /// simplevoice+http://HOST:PORT/sv?room=ROOM, rmc+http://HOST:PORT/?room=ROOM, gstrs+ws://HOST:PORT, or a stream:
     /// whep+https://HOST/PATH?token=TOKEN; with TLS mesh+wss:// and so on (insecure=1 in the URL accepts any certificate of this server).
     room_url: String,
-    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated.
+    /// Where the mix goes: rtp://HOST:PORT?sdp=FILE, hls:DIR, or a file (.mkv, .mp4, .webm); may be repeated. With {participant} in
+    /// it there is one for each participant: rec/{participant}.mkv takes what they send as it is.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
@@ -93,6 +95,9 @@ pub(crate) struct Options {
     /// Write what the run was like to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write who was there, when, and which files have it to this file [default: session.json beside the files of participants].
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// Read commands from stdin, one JSON object per line: {"command":"attach","output":"URL"}, {"command":"detach","output":"URL"},
     /// {"command":"stop"}; its end stops the bridge.
     #[arg(long)]
@@ -145,6 +150,7 @@ impl Options {
             ice_servers: self.ice_servers.clone(),
             network: self.network.config(),
             report: self.report.clone(),
+            manifest: self.manifest.clone(),
             ..BridgeConfig::new(room, outputs)
         })
     }
@@ -218,7 +224,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::TrackStalled { participant, kind } => format!("  {participant} sends no {kind}"),
         Event::TrackResumed { participant, kind } => format!("  {participant} sends {kind} again"),
         Event::ParticipantLeft { participant, reason } => format!("- {participant} ({reason})"),
-        Event::OutputReady { output, play } => {
+        Event::OutputReady { output, play, .. } => {
             let mut text = format!("ready: {output}");
             for (player, command) in [
                 ("ffplay", &play.ffplay),
@@ -232,11 +238,11 @@ fn describe(event: &Event) -> Option<String> {
             }
             text
         }
-        Event::OutputFailed { output, error, retry_in } => match retry_in {
+        Event::OutputFailed { output, error, retry_in, .. } => match retry_in {
             Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
             None => format!("failed: {output}: {error}"),
         },
-        Event::OutputStopped { output, complete } => {
+        Event::OutputStopped { output, complete, .. } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
         }
         Event::Reconnecting { what, attempt, reason, .. } => {

@@ -120,6 +120,7 @@ mod tests {
                 fps: 30.0,
                 bitrate: 1_500_000.0,
                 loss: 0.012,
+                packets: Default::default(),
                 rtt: None,
             }],
             outputs: [("call.mkv".to_owned(), Default::default())].into(),

@@ -31,6 +31,7 @@ pub(crate) struct Attached {
     clock: MediaClock,
     feeds: Vec<Feed>,
     progress: Arc<Progress>,
+    span: Arc<Span>,
 }
 
 /// Up to which running time, in ns, each stream has reached the output, and where all of them end.
@@ -39,6 +40,50 @@ struct Progress {
     reached: Vec<AtomicU64>,
     end: AtomicU64,
     moved: Notify,
+}
+
+/// What reached the muxer, in ns of the bridge's clock.
+#[derive(Debug)]
+pub(crate) struct Span {
+    first: AtomicU64,
+    end: AtomicU64,
+    begun: Notify,
+}
+
+impl Span {
+    /// Watches what leads: the pictures where there are any. Sound begins with them or later.
+    fn watch(leading: &gst::Pad, all: &[gst::Pad]) -> Arc<Self> {
+        let span = Arc::new(Self { first: AtomicU64::new(u64::MAX), end: AtomicU64::new(0), begun: Notify::new() });
+        for pad in all {
+            let (watched, leads) = (Arc::clone(&span), pad == leading);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+                if let Some(buffer) = info.buffer()
+                    && let Some(time) = running_time(pad, buffer)
+                {
+                    let end = time + buffer.duration().unwrap_or_default();
+                    watched.end.fetch_max(end.nseconds(), Ordering::Relaxed);
+                    let before = watched.first.fetch_min(time.nseconds(), Ordering::Relaxed);
+                    if leads && before == u64::MAX {
+                        watched.begun.notify_one();
+                    }
+                }
+                gst::PadProbeReturn::Ok
+            });
+        }
+        span
+    }
+
+    /// When the first buffer was taken; waits for it once.
+    pub(crate) async fn begun(&self) -> Duration {
+        self.begun.notified().await;
+        Duration::from_nanos(self.first.load(Ordering::Relaxed))
+    }
+
+    /// From the first buffer to the end of the last; zero when there was none.
+    pub(crate) fn length(&self) -> Duration {
+        let end = self.end.load(Ordering::Relaxed);
+        Duration::from_nanos(end.saturating_sub(self.first.load(Ordering::Relaxed)))
+    }
 }
 
 impl Progress {
@@ -99,8 +144,19 @@ impl Attached {
         }
         let ends: Vec<_> = picture.into_iter().chain(sound).collect();
         let progress = Progress::watch(ends.iter().map(|(_, pad)| pad));
+        // Parsers may leave something out: what counts is what the muxer gets.
+        let fed: Vec<_> = ends.iter().map(|(_, pad)| muxed(&live, pad)).collect();
+        let span = match fed.first() {
+            Some(leading) => Span::watch(leading, &fed),
+            None => return Err(OutputError::Ended),
+        };
         let feeds = ends.into_iter().map(|(feed, _)| feed).collect();
-        Ok(Self { live, clock: clock.clone(), feeds, progress })
+        Ok(Self { live, clock: clock.clone(), feeds, progress, span })
+    }
+
+    /// What has reached the muxer.
+    pub(crate) fn span(&self) -> Arc<Span> {
+        Arc::clone(&self.span)
     }
 
     pub(crate) fn pipeline(&self) -> &gst::Pipeline {
@@ -155,6 +211,23 @@ impl Attached {
         self.feeds.clear();
         self.live.stop().await;
     }
+}
+
+/// The muxer's pad that an end of the template leads to, or the end itself when there is no element named `mux`.
+fn muxed(live: &LivePipeline, end: &gst::Pad) -> gst::Pad {
+    let mut pad = end.clone();
+    let mux = live.element("mux").ok();
+    while let Some(peer) = pad.peer() {
+        let Some(element) = peer.parent_element() else { break };
+        if mux.as_ref() == Some(&element) {
+            return peer;
+        }
+        match element.static_pad("src") {
+            Some(next) => pad = next,
+            None => break,
+        }
+    }
+    end.clone()
 }
 
 fn source_pad(live: &LivePipeline, end: &str) -> Result<gst::Pad, MediaError> {

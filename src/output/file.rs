@@ -37,7 +37,7 @@ impl FileTail {
     /// Chooses the file's name: attempts after the first write a further part, and an existing file is moved aside.
     pub(crate) fn prepare(destination: FileDestination, attempt: u32) -> Result<Self, OutputError> {
         let FileDestination { path, container } = destination;
-        let path = if attempt == 0 { path } else { with_stem(&path, |stem| format!("{stem}.part{}", attempt + 1)) };
+        let path = if attempt == 0 { path } else { part(&path, attempt + 1) };
         if let Some(kept) = keep_existing(&path).map_err(OutputError::io(&path))? {
             tracing::info!(file = %path.display(), kept = %kept.display(), "an earlier recording was kept");
         }
@@ -58,6 +58,10 @@ impl Tail for FileTail {
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {
         attached.element("sink")?.set_property("location", self.path.to_string_lossy().as_ref());
         Ok(())
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     async fn verify(&self, _: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
@@ -105,6 +109,12 @@ async fn remux(from: &Path, to: &Path) -> Result<(), OutputError> {
     });
     live.stop().await;
     result
+}
+
+/// The first further part with this number or a higher one that does not exist yet: none is moved while it is written.
+fn part(path: &Path, from: u32) -> PathBuf {
+    let part = |number: u32| with_stem(path, |stem| format!("{stem}.part{number}"));
+    (from..).map(part).find(|part| std::fs::symlink_metadata(part).is_err()).unwrap_or_else(|| part(from))
 }
 
 /// Moves an existing file aside as `name.1.ext`, `name.2.ext` …

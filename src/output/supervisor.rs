@@ -3,6 +3,7 @@
 //! One task per output. What happens to one never reaches another; the bridge hears of it through events.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -56,6 +57,24 @@ pub enum OutputEvent {
         pushed: u64,
         /// Access units lost because it was too slow.
         dropped: u64,
+    },
+    /// A file has its first picture, or its first sound where it has no pictures.
+    FileBegan {
+        /// The output as it was asked for.
+        output: String,
+        /// The file.
+        path: PathBuf,
+        /// When, on the bridge's clock: the zero of the file's own time.
+        at: Duration,
+    },
+    /// Nothing more is written to a file that has begun.
+    FileEnded {
+        /// The file.
+        path: PathBuf,
+        /// From its first buffer to the end of its last.
+        length: Duration,
+        /// Whether its end was written.
+        complete: bool,
     },
     /// It has ended; nothing follows.
     Ended {
@@ -219,6 +238,8 @@ impl Output {
             attached.abandon().await;
             return Err(error);
         }
+        let file = tail.file().map(PathBuf::from);
+        let (span, mut begun) = (attached.span(), false);
         let pipeline = attached.pipeline().clone();
         let wanted = Wanted { video: sources.video.is_some(), audio: sources.audio.is_some() };
         let mut proof = Some(Box::pin(async {
@@ -231,12 +252,24 @@ impl Output {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     drop(proof);
-                    if tail.has_end() {
-                        attached.finish().await?;
+                    let ended = if tail.has_end() {
+                        attached.finish().await
                     } else {
                         attached.abandon().await;
+                        Ok(())
+                    };
+                    let ended = match ended {
+                        Ok(()) => tail.finish().await,
+                        failed => failed,
+                    };
+                    self.file_ended(file, begun, span.length(), ended.is_ok()).await;
+                    return ended;
+                }
+                at = span.begun(), if !begun => {
+                    begun = true;
+                    if let Some(path) = file.clone() {
+                        self.tell(OutputEvent::FileBegan { output: self.spec.to_string(), path, at }).await;
                     }
-                    return tail.finish().await;
                 }
                 Some(proven) = async { match &mut proof { Some(proof) => Some(proof.await), None => None } } => {
                     proof = None;
@@ -261,7 +294,17 @@ impl Output {
         };
         drop(proof);
         attached.abandon().await;
+        self.file_ended(file, begun, span.length(), false).await;
         Err(failure)
+    }
+
+    async fn file_ended(&self, file: Option<PathBuf>, begun: bool, length: Duration, complete: bool) {
+        match file {
+            Some(path) if begun => self.tell(OutputEvent::FileEnded { path, length, complete }).await,
+            // A participant who never sent a picture that could be the first leaves no empty file behind.
+            Some(path) if self.spec.is_instance() => drop(std::fs::remove_file(path)),
+            _ => {}
+        }
     }
 
     async fn tell(&self, event: OutputEvent) {

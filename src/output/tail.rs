@@ -1,6 +1,7 @@
 //! What each kind of output adds to the common life of an output: its template, its settings, its proof, its end.
 
 use std::fmt;
+use std::path::Path;
 
 use async_trait::async_trait;
 use gstreamer as gst;
@@ -35,6 +36,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
 
     /// Sets locations, hosts and ports on the built pipeline, before it plays.
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
+
+    /// The file that it writes, when it is one.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
 
     /// Waits until roomcast itself could play the result as a player would.
     async fn verify(&self, pipeline: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError>;

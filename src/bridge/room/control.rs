@@ -11,7 +11,9 @@ use super::super::participant::Message;
 use super::super::state::{OutputPhase, OutputState};
 use super::{REPORTS, Room};
 use crate::media::elements;
-use crate::output::{OutputSpec, Outputs, Session, Stream};
+use crate::media::ingest::Decoding;
+use crate::output::{OutputSpec, Outputs, Session, Stream, Streams};
+use crate::terms::MediaKind;
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +33,11 @@ impl Room {
             fps: self.config.canvas.fps,
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
         };
+        self.begin_chronicle();
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
-        for spec in self.config.outputs.clone() {
-            self.begin(spec);
+        for spec in self.config.outputs.clone().into_iter().filter(|spec| !spec.is_pattern()) {
+            self.begin(spec, self.mix.streams.clone());
         }
         self.take_into_mix().await;
     }
@@ -44,14 +47,15 @@ impl Room {
             Control::Attach(spec) => {
                 if let Err(error) = self.attach(&spec).await {
                     let (output, error) = (spec.to_string(), error.to_string());
-                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                    self.tell(Event::OutputFailed { output, participant: None, error, retry_in: None }).await;
                 }
             }
             Control::Detach(output) => {
+                self.decline(&output);
                 let found = self.outputs.as_ref().is_some_and(|(outputs, _)| outputs.detach(&output));
-                if !found {
+                if !found && !self.remove_pattern(&output) {
                     let error = "there is no such output: give it as it was asked for".to_owned();
-                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                    self.tell(Event::OutputFailed { output, participant: None, error, retry_in: None }).await;
                 }
             }
         }
@@ -62,7 +66,7 @@ impl Room {
             return Err(spec.refuse("the room is not joined yet: wait for `joined`").into());
         };
         for claim in spec.claims() {
-            if let Some(other) = outputs.running().find(|other| other.claims().contains(&claim)) {
+            if let Some(other) = outputs.running().chain(self.instances.patterns()).find(|other| other.claims().contains(&claim)) {
                 return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
             }
         }
@@ -70,16 +74,19 @@ impl Room {
             return Err(spec.refuse(missing.to_string()).into());
         }
         spec.check()?;
+        if spec.is_pattern() {
+            self.add_pattern(spec.clone());
+            return Ok(());
+        }
         self.mix.provide(&spec.tracks.iter().collect()).await?;
         self.take_into_mix().await;
         self.copied = None;
         self.choose_copy();
-        self.begin(spec.clone());
+        self.begin(spec.clone(), self.mix.streams.clone());
         Ok(())
     }
 
-    fn begin(&mut self, spec: OutputSpec) {
-        let streams = self.mix.streams.clone();
+    pub(super) fn begin(&mut self, spec: OutputSpec, streams: Streams) {
         if let Some((outputs, _)) = &mut self.outputs {
             self.output_states.insert(spec.to_string(), OutputState::default());
             outputs.attach(spec, streams);
@@ -88,11 +95,19 @@ impl Room {
 
     /// An output has ended: what only it needed is stopped.
     pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
-        let Some((outputs, _)) = &mut self.outputs else { return };
-        outputs.ended(&output);
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(|spec| spec.tracks.iter()).collect();
+        if let Some((outputs, _)) = &mut self.outputs {
+            outputs.ended(&output);
+        }
+        let participant = self.instance_ended(&output).await;
+        if participant.is_some() {
+            self.output_states.remove(&output);
+            return self.tell(Event::OutputStopped { output, participant, complete }).await;
+        }
+        let Some((outputs, _)) = &self.outputs else { return };
+        let mixed = outputs.running().filter(|spec| !spec.is_instance());
+        let wanted: BTreeSet<Stream> = mixed.flat_map(|spec| spec.tracks.iter()).collect();
         self.output_states.remove(&output);
-        let before = self.mix.decoding();
+        let before = self.decoding();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
         for seat in self.seats.values_mut() {
@@ -100,10 +115,10 @@ impl Room {
         }
         self.mix.detach(inputs).await;
         self.mix.keep(&wanted).await;
-        if before != self.mix.decoding() {
+        if before != self.decoding() {
             self.tell_decoding();
         }
-        self.tell(Event::OutputStopped { output, complete }).await;
+        self.tell(Event::OutputStopped { output, participant: None, complete }).await;
     }
 
     /// Takes everybody into a mixer that has begun.
@@ -127,8 +142,14 @@ impl Room {
         self.arrange();
     }
 
-    fn tell_decoding(&self) {
-        let decoding = self.mix.decoding();
+    /// What participants have to be decoded for: the mix, and outputs of their own that do not copy.
+    pub(super) fn decoding(&self) -> Decoding {
+        let (mixed, own) = (self.mix.decoding(), |kind| self.instances.encoded().any(|stream| stream.kind() == kind));
+        Decoding { audio: mixed.audio || own(MediaKind::Audio), video: mixed.video || own(MediaKind::Video) }
+    }
+
+    pub(super) fn tell_decoding(&self) {
+        let decoding = self.decoding();
         for seat in self.seats.values() {
             // A participant whose mailbox is full is dropped when the room next speaks to it.
             seat.participant.tell(Message::Decode(decoding));

@@ -2,6 +2,7 @@
 
 mod file;
 mod hls;
+mod participant;
 mod redaction;
 mod rtp;
 mod settings;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 
 pub use file::{Container, FileDestination};
 pub use hls::HlsDestination;
+use participant::Scope;
 pub use rtp::RtpDestination;
 pub use tracks::{Stream, Tracks};
 
@@ -21,6 +23,7 @@ pub use tracks::{Stream, Tracks};
 pub struct OutputSpec {
     text: String,
     shown: String,
+    scope: Scope,
     /// Where it goes.
     pub destination: Destination,
     /// What it takes.
@@ -57,11 +60,21 @@ impl FromStr for OutputSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let shown = redaction::redact(text);
-        match parse(text) {
-            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, destination, tracks }),
-            Err(reason) => Err(SpecError { output: shown, reason }),
-        }
+        read(text, Scope::of(text))
+    }
+}
+
+/// One participant's output: a participant may well be called `{participant}`.
+fn parse_instance(text: &str) -> Result<OutputSpec, SpecError> {
+    read(text, Scope::Participant)
+}
+
+fn read(text: &str, scope: Scope) -> Result<OutputSpec, SpecError> {
+    let shown = redaction::redact(text);
+    let parsed = if scope == Scope::Room { parse(text) } else { participant::parse_copying(text) };
+    match parsed {
+        Ok((destination, tracks)) => Ok(OutputSpec { text: text.to_owned(), shown, scope, destination, tracks }),
+        Err(reason) => Err(SpecError { output: shown, reason }),
     }
 }
 
@@ -85,6 +98,7 @@ impl OutputSpec {
             Destination::TsSocket(path) => Some(parent(path)),
         };
         let Some(directory) = directory else { return Ok(()) };
+        let directory = if self.is_pattern() { participant::fixed(directory) } else { directory };
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
@@ -102,9 +116,6 @@ impl OutputSpec {
 }
 
 fn parse(text: &str) -> Parsed {
-    if text.contains("{participant}") {
-        return Err("one output per participant is not supported yet: leave out {participant}".into());
-    }
     match text.split_once(':') {
         Some(("rtp", _)) => rtp::parse(text),
         Some(("hls", rest)) => hls::parse(rest),
@@ -189,7 +200,6 @@ mod tests {
             ("hls:x?segment=0", "from 1 to 60"),
             ("call.avi", "not clear"),
             ("", "not clear"),
-            ("{participant}.mkv", "{participant}"),
             ("a.mkv?video=none&audio=none", "neither video nor audio"),
             ("a.webm?audio=aac", "audio=aac is not supported: use opus, copy, none"),
             ("a.webm?video=h264&audio=copy", "video=h264 is not supported"),
