@@ -106,14 +106,25 @@ pub(crate) struct Options {
     network: NetworkOptions,
 }
 
+/// What `--layout` says.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LayoutName {
+pub(super) enum LayoutName {
     /// All alike; one participant fills the picture.
     Grid,
     /// The first participant large.
     Speaker,
     /// Only the first participant.
     Single,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::Grid => Self::Grid,
+            LayoutName::Speaker => Self::Speaker,
+            LayoutName::Single => Self::Single,
+        }
+    }
 }
 
 impl Options {
@@ -132,11 +143,7 @@ impl Options {
         }
         Ok(BridgeConfig {
             canvas: Canvas { size: self.size, fps: self.fps },
-            layout: match self.layout {
-                LayoutName::Grid => Layout::Grid,
-                LayoutName::Speaker => Layout::Speaker,
-                LayoutName::Single => Layout::Single,
-            },
+            layout: self.layout.into(),
             encoder: self.encoder,
             video_bitrate: self.video_bitrate,
             audio_bitrate: self.audio_bitrate,

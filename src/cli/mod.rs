@@ -4,6 +4,7 @@ mod bridge;
 mod control;
 mod demo;
 mod doctor;
+mod mix;
 mod network;
 mod parse;
 mod probe;
@@ -46,6 +47,8 @@ enum Command {
     Publish(publish::Options),
     /// Decode an SDP, playlist, URL or file as a player would, and report what it has.
     Probe(probe::Options),
+    /// Make one film of the files of a session's participants, offline.
+    Mix(mix::Options),
     /// Check elements, ports, UDP buffers, the clock and the speed of encoding on this machine.
     Doctor(doctor::Options),
     /// Print a shell completion script.
@@ -135,6 +138,7 @@ impl Cli {
             Command::Bridge(options) => bridge::run(options, context).await,
             Command::Publish(options) => publish::run(options, context).await,
             Command::Probe(options) => probe::run(options, context).await,
+            Command::Mix(options) => mix::run(options, context).await,
             Command::Doctor(options) => doctor::run(options, context).await,
             Command::Completions { .. } => Ok(Exit::Done),
         }

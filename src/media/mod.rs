@@ -15,7 +15,7 @@ pub mod producer;
 pub mod relay;
 pub mod template;
 
-mod decode;
+pub(crate) mod decode;
 mod phase;
 
 pub use decode::can_decode;

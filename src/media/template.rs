@@ -20,10 +20,12 @@ const ALLOWED: &[&str] = &[
     "appsink",
     "appsrc",
     "audioconvert",
+    "audiomixer",
     "audioresample",
     "av1parse",
     "avenc_aac",
     "capsfilter",
+    "compositor",
     "fdkaacenc",
     "filesink",
     "filesrc",
@@ -90,6 +92,14 @@ pub struct Ends {
     pub video: Option<Parser>,
     /// The end of sound; `None` leaves out the lines that begin with `audio:`.
     pub audio: Option<Parser>,
+}
+
+impl Ends {
+    /// For a template that needs no parsers at these ends.
+    pub fn without_parsers(video: bool, audio: bool) -> Self {
+        let parser = Parser("identity silent=true");
+        Self { video: video.then_some(parser), audio: audio.then_some(parser) }
+    }
 }
 
 /// What stands for `{parse}` in a template: it finds out what a muxer wants to know about a stream.

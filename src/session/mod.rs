@@ -4,13 +4,13 @@
 //! form of the manifest is a contract: `docs/session.md`.
 
 mod chronicle;
-
+mod film;
 mod keeper;
 mod manifest;
-
-
+mod mix;
+mod plan;
 
 pub use chronicle::Chronicle;
 pub use keeper::Keeper;
 pub use manifest::{FORMAT, Loss, Manifest, ManifestError, Participant, Part, Pause, Reconnect, Track, Visit};
-
+pub use mix::{Form, LeftOut, MixError, MixOptions, MixReport, mix};
