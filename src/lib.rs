@@ -12,6 +12,7 @@
 //! ```text
 //! server                            embedded rooms, pages, supervision of bridge processes; its relay uses signaling and peer
 //! bridge  publish                   one room: the only places where signaling, peer and media meet
+//! session                           the manifest of a session's files, and one film of them; bridge writes it
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! terms  telemetry                  the words they share: Codec, SessionDescription, IceCandidate …; logging

@@ -153,7 +153,8 @@ async fn each_participant_has_files_that_the_manifest_puts_together() {
         assert_eq!((&file["complete"], &file["tracks"]), (&json!(true), &json!(["video", "audio"])), "{session:#}");
         let path = recordings.join(file["path"].as_str().unwrap());
         let report = assert_streams(&path, &["audio", "video"]).await;
-        let longest = report["streams"].as_array().unwrap().iter().map(|stream| number(&stream["duration"])).fold(0.0, f64::max);
+        let longest =
+            report["streams"].as_array().unwrap().iter().map(|stream| number(&stream["duration"])).fold(0.0, f64::max);
         assert!((number(&file["duration"]) - longest).abs() < 0.3, "{file:#} {report:#}");
         let offset = number(&file["offset"]);
         // Seen from the wall clock, all flash at the same moment of each second: as much later as a call takes.
@@ -188,8 +189,10 @@ async fn each_participant_has_files_that_the_manifest_puts_together() {
     }
     // While both are there each has a half; alone, the first has all of it.
     let (from, to) = (number(&bob[0]["offset"]), end(&bob[0]));
-    let both = |times: Vec<f64>| times.into_iter().filter(|time| (from + 0.5..to - 0.5).contains(time)).collect::<Vec<_>>();
-    let (left, right) = (flashes(&film, "iw/4:ih/4:iw/8:3*ih/8").await, flashes(&film, "iw/4:ih/4:5*iw/8:3*ih/8").await);
+    let both =
+        |times: Vec<f64>| times.into_iter().filter(|time| (from + 0.5..to - 0.5).contains(time)).collect::<Vec<_>>();
+    let (left, right) =
+        (flashes(&film, "iw/4:ih/4:iw/8:3*ih/8").await, flashes(&film, "iw/4:ih/4:5*iw/8:3*ih/8").await);
     eprintln!("left {left:.3?} right {right:.3?}, both from {from:.3} to {to:.3}");
     let (left, right) = (both(left), both(right));
     assert!(left.len() > 2 && right.len() > 2, "both are seen");
@@ -203,7 +206,8 @@ async fn each_participant_has_files_that_the_manifest_puts_together() {
     skews.sort_by(f64::total_cmp);
     eprintln!("sound after picture in the film: {skews:.3?}");
     assert!(skews[skews.len() / 2].abs() <= TOGETHER, "{skews:?}");
-    let again = Roomcast::start(["mix".as_ref(), manifest_path.as_os_str(), "-o".as_ref(), film.as_os_str()]).ended(SOON).await;
+    let again =
+        Roomcast::start(["mix".as_ref(), manifest_path.as_os_str(), "-o".as_ref(), film.as_os_str()]).ended(SOON).await;
     assert_eq!(again.code(), Some(2), "a film is never overwritten");
 }
 
@@ -259,8 +263,9 @@ async fn a_killed_bridge_leaves_files_and_a_manifest_that_the_next_one_takes_up(
     std::fs::remove_file(directory.path().join("voice.mkv")).unwrap();
     let (manifest, film) = (directory.path().join("session.json"), directory.path().join("film.webm"));
     let arguments = ["--size", "320x180", "--fps", "15"].map(std::ffi::OsStr::new);
-    let mut mix =
-        Roomcast::start(["mix".as_ref(), manifest.as_os_str(), "-o".as_ref(), film.as_os_str()].into_iter().chain(arguments));
+    let mut mix = Roomcast::start(
+        ["mix".as_ref(), manifest.as_os_str(), "-o".as_ref(), film.as_os_str()].into_iter().chain(arguments),
+    );
     assert_eq!(mix.ended(Duration::from_secs(90)).await.code(), Some(5), "{}", mix.log());
     assert!(format!("{:?}", mix.events()).contains("voice.mkv"), "{:?}", mix.events());
     assert_streams(&film, &["audio", "video"]).await;

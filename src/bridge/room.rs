@@ -1,8 +1,10 @@
 //! The bridge's actor: it owns the seat in the room, the participants, the mix and the outputs.
 
+mod chronicle;
 mod control;
 mod ending;
 mod instances;
+mod own;
 mod seating;
 mod telling;
 
@@ -171,7 +173,7 @@ impl Room {
                 () = until(duration_over.map(tokio::time::Instant::from_std)) => return Ok(Reason::Duration),
                 () = until(empty_over) => return Ok(Reason::Empty),
                 fault = self.mix.fault() => return Err((Reason::Failed, fault)),
-                (generation, fault) = instances::own_fault(&mut self.seats) => self.own_mix_failed(generation, fault).await,
+                (generation, fault) = own::own_fault(&mut self.seats) => self.own_mix_failed(generation, fault).await,
                 () = until(next_look) => self.look_at_instances().await,
                 event = self.session.events.recv() => match event {
                     Some(event) => self.room_event(event).await,

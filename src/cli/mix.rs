@@ -69,7 +69,9 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
 
 fn failure(error: MixError) -> Failure {
     let exit = match &error {
-        MixError::Manifest(_) | MixError::Output { .. } | MixError::Missing(_) | MixError::Media(_) => Exit::BadArguments,
+        MixError::Manifest(_) | MixError::Output { .. } | MixError::Missing(_) | MixError::Media(_) => {
+            Exit::BadArguments
+        }
         MixError::NoFiles(_) | MixError::Stuck { .. } => Exit::FaultFound,
         MixError::Failed { .. } | MixError::Cancelled => Exit::OutputFailed,
     };

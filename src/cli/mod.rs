@@ -42,7 +42,7 @@ enum Command {
     /// Serve rooms, the call page and the watch page.
     Serve(serve::Options),
     /// Join one room and run its outputs until the end.
-    Bridge(bridge::Options),
+    Bridge(Box<bridge::Options>),
     /// Be a test participant: a pattern with a clock, a flash and a beep each second.
     Publish(publish::Options),
     /// Decode an SDP, playlist, URL or file as a player would, and report what it has.
@@ -135,7 +135,7 @@ impl Cli {
         match self.command {
             Command::Demo(options) => demo::run(options, context).await,
             Command::Serve(options) => serve::run(options, context).await,
-            Command::Bridge(options) => bridge::run(options, context).await,
+            Command::Bridge(options) => bridge::run(*options, context).await,
             Command::Publish(options) => publish::run(options, context).await,
             Command::Probe(options) => probe::run(options, context).await,
             Command::Mix(options) => mix::run(options, context).await,

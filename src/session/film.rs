@@ -24,8 +24,7 @@ const AAC_PRIMING: i64 = 1024 * 1_000_000_000 / 48_000;
 
 /// Builds the film of a plan, written to `to`. Files are in bins called `scene-INDEX`.
 pub(super) fn build(plan: &Plan, options: &MixOptions, to: &Path) -> Result<LivePipeline, MediaError> {
-    let (video, audio) =
-        (plan.scenes.iter().any(|scene| scene.video), plan.scenes.iter().any(|scene| scene.audio));
+    let (video, audio) = (plan.scenes.iter().any(|scene| scene.video), plan.scenes.iter().any(|scene| scene.audio));
     let template = options.form.template();
     let pipeline = template::build_with(template, "film", Ends::without_parsers(video, audio))?;
     let live = LivePipeline::new(pipeline, &MediaClock::start())?;
@@ -78,13 +77,7 @@ fn picture(live: &LivePipeline, plan: &Plan, options: &MixOptions) -> Result<gst
 }
 
 /// Black and silence from the beginning to the end.
-fn base(
-    live: &LivePipeline,
-    mixers: &Mixers,
-    plan: &Plan,
-    options: &MixOptions,
-    tick: u64,
-) -> Result<(), MediaError> {
+fn base(live: &LivePipeline, mixers: &Mixers, plan: &Plan, options: &MixOptions, tick: u64) -> Result<(), MediaError> {
     let whole = |piece: u64| i32::try_from(plan.length.div_ceil(piece)).unwrap_or(i32::MAX);
     if let Some(compositor) = &mixers.picture {
         let source = make("videotestsrc")?;

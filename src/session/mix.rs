@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::film;
 use super::manifest::{Manifest, ManifestError, Part};
 use super::plan::{Found, Plan};
-use crate::media::elements::{self, Job};
 use crate::media::MediaError;
 use crate::media::bus::{BusEvent, ElementFault};
+use crate::media::elements::{self, Job};
 use crate::media::layout::{Layout, Size};
 use crate::media::pipeline::LivePipeline;
 use crate::probe::{self, ProbeError, ProbeOptions, Source};
@@ -137,7 +137,9 @@ pub enum MixError {
         fault: ElementFault,
     },
     /// Nothing moved for a minute.
-    #[error("the film did not get on at {at:.1} s: one of the files may be damaged there; `roomcast probe` finds out which")]
+    #[error(
+        "the film did not get on at {at:.1} s: one of the files may be damaged there; `roomcast probe` finds out which"
+    )]
     Stuck {
         /// Seconds.
         at: f64,
@@ -271,7 +273,8 @@ async fn run(film: &mut LivePipeline, plan: &Plan, progress: &watch::Sender<f64>
 
 /// The file whose elements an error names.
 fn culprit(fault: &str, plan: &Plan) -> String {
-    let index = fault.split("scene-").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let index =
+        fault.split("scene-").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     let scene = index.and_then(|index| plan.scenes.get(index.parse::<usize>().ok()?));
     scene.map_or_else(|| "the film".into(), |scene| scene.path.display().to_string())
 }

@@ -119,11 +119,7 @@ mod tests {
         let scenes: Vec<_> = plan.scenes.iter().map(|scene| (scene.seat, scene.offset, scene.end)).collect();
         assert_eq!(
             scenes,
-            [
-                (0, SECOND / 2, 9 * SECOND / 2),
-                (1, 3 * SECOND / 2, 4 * SECOND),
-                (1, 4 * SECOND, 6 * SECOND),
-            ]
+            [(0, SECOND / 2, 9 * SECOND / 2), (1, 3 * SECOND / 2, 4 * SECOND), (1, 4 * SECOND, 6 * SECOND),]
         );
         assert_eq!(plan.length, 6 * SECOND);
     }
@@ -131,11 +127,16 @@ mod tests {
     #[test]
     fn the_canvas_is_shared_by_those_who_are_there() {
         let (plan, canvas) = (plan(), Size { width: 640, height: 360 });
-        for (tenths, seen) in [(0, vec![]), (5, vec![0]), (15, vec![0, 1]), (40, vec![0, 2]), (45, vec![2]), (60, vec![])] {
+        for (tenths, seen) in
+            [(0, vec![]), (5, vec![0]), (15, vec![0, 1]), (40, vec![0, 2]), (45, vec![2]), (60, vec![])]
+        {
             assert_eq!(plan.seen_at(tenths * SECOND / 10), seen, "{tenths}");
         }
         let places = plan.places(&[0, 2], Layout::Grid, canvas);
-        assert_eq!(places.iter().map(|place| place.map(|place| place.x)).collect::<Vec<_>>(), [Some(0), None, Some(320)]);
+        assert_eq!(
+            places.iter().map(|place| place.map(|place| place.x)).collect::<Vec<_>>(),
+            [Some(0), None, Some(320)]
+        );
         assert_eq!(plan.places(&[0, 2], Layout::Single, canvas)[2], None);
     }
 }

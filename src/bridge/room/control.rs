@@ -66,7 +66,9 @@ impl Room {
             return Err(spec.refuse("the room is not joined yet: wait for `joined`").into());
         };
         for claim in spec.claims() {
-            if let Some(other) = outputs.running().chain(self.instances.patterns()).find(|other| other.claims().contains(&claim)) {
+            if let Some(other) =
+                outputs.running().chain(self.instances.patterns()).find(|other| other.claims().contains(&claim))
+            {
                 return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
             }
         }
@@ -144,7 +146,7 @@ impl Room {
 
     /// What participants have to be decoded for: the mix, and outputs of their own that do not copy.
     pub(super) fn decoding(&self) -> Decoding {
-        let (mixed, own) = (self.mix.decoding(), |kind| self.instances.encoded().any(|stream| stream.kind() == kind));
+        let (mixed, own) = (self.mix.decoding(), |kind| self.instances.decodes(kind));
         Decoding { audio: mixed.audio || own(MediaKind::Audio), video: mixed.video || own(MediaKind::Video) }
     }
 

@@ -13,12 +13,11 @@ use super::super::BridgeError;
 use super::super::events::Event;
 use super::super::mix::{self, Mix};
 use super::Room;
-use crate::media::layout::{Layout, Rect};
+use super::own::whole;
 use crate::media::mixer::MixerInput;
 use crate::output::spec::{Destination, Tracks};
 use crate::output::{OutputSpec, Stream};
-use crate::session::Chronicle;
-use crate::terms::{MediaKind, ParticipantId};
+use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// A participant's sound and picture come one after the other: a file that began with the first would lack the second.
 const SECOND_TRACK: Duration = Duration::from_millis(1500);
@@ -27,30 +26,32 @@ const SECOND_TRACK: Duration = Duration::from_millis(1500);
 const TOGETHER: Duration = Duration::from_millis(300);
 
 /// An output that could not begin is tried again after this.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a seat has besides its place in the room's mix.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     /// When its outputs are to be looked at.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
+    /// What it sends.
+    codecs: HashMap<MediaKind, Codec>,
     /// Kinds of which nothing comes now.
     paused: BTreeSet<MediaKind>,
     /// Patterns of which it gets no more.
     declined: BTreeSet<String>,
     /// For outputs that do not copy: a mix of this participant alone.
-    mix: Option<Mix>,
-    inputs: HashMap<MediaKind, MixerInput>,
+    pub(super) mix: Option<Mix>,
+    pub(super) inputs: HashMap<MediaKind, MixerInput>,
 }
 
 /// A running output of one participant.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) participant: ParticipantId,
-    generation: u64,
+    pub(super) generation: u64,
     /// The pattern's name.
     pattern: String,
-    tracks: Tracks,
+    pub(super) tracks: Tracks,
     /// Counts from 0: a later one takes the place of an earlier one.
     number: u64,
 }
@@ -59,6 +60,8 @@ pub(super) struct Instance {
 #[derive(Debug, Default)]
 pub(super) struct Instances {
     patterns: Vec<OutputSpec>,
+    /// What is decoded for them.
+    decoded: BTreeSet<MediaKind>,
     running: BTreeMap<String, Instance>,
     begun: u64,
     /// Mixes of participants who have left, until the outputs that they feed have ended.
@@ -79,12 +82,12 @@ impl Instances {
         &self.patterns
     }
 
-    /// The streams that are encoded for participants.
-    pub(super) fn encoded(&self) -> impl Iterator<Item = Stream> {
-        self.patterns.iter().flat_map(|spec| spec.tracks.iter()).filter(|stream| !stream.is_copied())
+    /// Whether a kind is decoded for what is encoded for participants.
+    pub(super) fn decodes(&self, kind: MediaKind) -> bool {
+        self.decoded.contains(&kind)
     }
 
-    fn names(&self, of: impl Fn(&Instance) -> bool) -> BTreeSet<String> {
+    pub(super) fn names(&self, of: impl Fn(&Instance) -> bool) -> BTreeSet<String> {
         self.running.iter().filter(|(_, instance)| of(instance)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -97,42 +100,6 @@ impl Instances {
 }
 
 impl Room {
-    /// Begins the manifest beside the files of participants, if there are such files.
-    pub(super) fn begin_chronicle(&mut self) {
-        let beside = self.instances.patterns.iter().find_map(OutputSpec::session_directory);
-        let Some(path) = self.config.manifest.clone().or_else(|| beside.map(|place| place.join("session.json"))) else {
-            return;
-        };
-        let (room, zero) = (self.config.room.room(), self.clock.running_time().into());
-        match Chronicle::begin(path, room, jiff::Timestamp::now(), zero) {
-            Ok(chronicle) => self.chronicle = Some(chronicle),
-            // A call is recorded once; what is missing can be found out afterwards.
-            Err(error) => tracing::error!(%error, "there will be no manifest"),
-        }
-    }
-
-    /// Tells the manifest what everybody is told.
-    pub(super) fn note(&mut self, event: &Event) {
-        let Some(chronicle) = &mut self.chronicle else { return };
-        let at = self.clock.running_time().into();
-        match event {
-            Event::ParticipantJoined { participant } => chronicle.joined(participant, at),
-            Event::ParticipantLeft { participant, reason } => chronicle.left(participant, reason, at),
-            Event::TrackStarted { participant, kind, codec, ssrc } => {
-                chronicle.track(participant, (*kind, *codec, *ssrc), at);
-            }
-            Event::TrackStalled { participant, kind } => chronicle.flows(participant, *kind, false, at),
-            Event::TrackResumed { participant, kind } => chronicle.flows(participant, *kind, true, at),
-            Event::Reconnecting { what, attempt, reason, .. } => chronicle.reconnecting(what, *attempt, reason, at),
-            Event::Stats(snapshot) => {
-                for state in &snapshot.participants {
-                    chronicle.losses(&state.participant, &state.packets);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Somebody does not want an output any more that a pattern gave: it does not come back with the next track.
     pub(super) fn decline(&mut self, output: &str) {
         if let Some(instance) = self.instances.running.get(output)
@@ -143,8 +110,9 @@ impl Room {
     }
 
     /// A track has begun: outputs wait a moment for the other kind.
-    pub(super) fn track_began(&mut self, generation: u64) {
+    pub(super) fn track_began(&mut self, generation: u64, codec: Codec) {
         if let Some(seat) = self.seats.get_mut(&generation) {
+            seat.own.codecs.insert(codec.kind(), codec);
             let both = seat.copies.len() == 2;
             let due = Instant::now() + if both { Duration::ZERO } else { SECOND_TRACK };
             seat.own.due = Some(seat.own.due.map_or(due, |earlier| earlier.min(due)));
@@ -154,7 +122,11 @@ impl Room {
     /// A track pauses, or goes on. A muxer would wait for it, and in the end lose the other one.
     pub(super) fn track_flows(&mut self, generation: u64, kind: MediaKind, flows: bool) {
         if let Some(seat) = self.seats.get_mut(&generation) {
-            if flows { seat.own.paused.remove(&kind) } else { seat.own.paused.insert(kind) };
+            if flows {
+                seat.own.paused.remove(&kind)
+            } else {
+                seat.own.paused.insert(kind)
+            };
             seat.own.due.get_or_insert(Instant::now() + TOGETHER);
             if kind == MediaKind::Video
                 && let Some(input) = seat.own.inputs.get(&kind)
@@ -167,7 +139,6 @@ impl Room {
     /// A further pattern: everybody who is there gets one.
     pub(super) fn add_pattern(&mut self, spec: OutputSpec) {
         self.instances.patterns.push(spec);
-        self.tell_decoding();
         for seat in self.seats.values_mut() {
             seat.own.due = Some(Instant::now());
         }
@@ -178,7 +149,6 @@ impl Room {
         let Some(at) = self.instances.patterns.iter().position(|spec| spec.is_called(name)) else { return false };
         let pattern = self.instances.patterns.remove(at).to_string();
         self.detach_all(&self.instances.names(|instance| instance.pattern == pattern));
-        self.tell_decoding();
         true
     }
 
@@ -190,7 +160,8 @@ impl Room {
     /// Begins and replaces outputs of those whose tracks have changed.
     pub(super) async fn look_at_instances(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.seats.iter_mut().filter(|(_, seat)| seat.own.due.is_some_and(|due| due <= now)).collect();
+        let due: Vec<_> =
+            self.seats.iter_mut().filter(|(_, seat)| seat.own.due.is_some_and(|due| due <= now)).collect();
         let mut generations = Vec::new();
         for (generation, seat) in due {
             seat.own.due = None;
@@ -223,7 +194,8 @@ impl Room {
             false => seat.raw.contains_key(&stream.kind()),
         };
         // When nothing comes at all, what there is waits.
-        let Some(tracks) = pattern.tracks.only(flows) else { return Ok(()) };
+        let chosen = pattern.tracks_for(|kind| seat.own.codecs.get(&kind).copied())?;
+        let Some(tracks) = chosen.and_then(|tracks| tracks.only(flows)) else { return Ok(()) };
         let name = pattern.to_string();
         if seat.own.declined.contains(&name) {
             return Ok(());
@@ -248,26 +220,15 @@ impl Room {
     }
 
     async fn begin_instance(&mut self, generation: u64, spec: OutputSpec, pattern: String) -> Result<(), BridgeError> {
-        let Some(seat) = self.seats.get_mut(&generation) else { return Ok(()) };
-        let (tracks, own) = (spec.tracks, &mut seat.own);
+        let tracks = spec.tracks;
         let encoded: BTreeSet<_> = tracks.iter().filter(|stream| !stream.is_copied()).collect();
-        if !encoded.is_empty() {
-            let mix = own.mix.get_or_insert_with(|| Mix::new(&self.config, &self.clock));
-            mix.provide(&encoded).await?;
-            for (kind, raw) in &seat.raw {
-                if !own.inputs.contains_key(kind)
-                    && let Some(input) = mix.attach(*kind, raw.clone()).await?
-                {
-                    mix::place(&[(&input, true)], &whole(&self.config));
-                    own.inputs.insert(*kind, input);
-                }
-            }
+        let before = self.decoding();
+        self.instances.decoded.extend(encoded.iter().map(|stream| stream.kind()));
+        if before != self.decoding() {
+            self.tell_decoding();
         }
-        let mut streams = own.mix.as_ref().map(|mix| mix.streams.clone()).unwrap_or_default();
-        for (kind, copy) in &seat.copies {
-            let stream = if *kind == MediaKind::Video { Stream::CopiedVideo } else { Stream::CopiedAudio };
-            streams.insert(stream, copy.clone());
-        }
+        let streams = self.own_streams(generation, &encoded).await?;
+        let Some(seat) = self.seats.get(&generation) else { return Ok(()) };
         let (participant, number) = (seat.id.clone(), self.instances.begun);
         self.instances.begun += 1;
         self.instances.running.insert(spec.to_string(), Instance { participant, generation, pattern, tracks, number });
@@ -283,7 +244,9 @@ impl Room {
             chronicle.file_began(path, &instance.participant, tracks, at);
         }
         let earlier = self.instances.names(|other| {
-            other.generation == instance.generation && other.pattern == instance.pattern && other.number < instance.number
+            other.generation == instance.generation
+                && other.pattern == instance.pattern
+                && other.number < instance.number
         });
         self.detach_all(&earlier);
     }
@@ -321,26 +284,7 @@ impl Room {
         }
     }
 
-    /// The mix of one participant has failed: what it fed ends, and is begun anew.
-    pub(super) async fn own_mix_failed(&mut self, generation: u64, fault: BridgeError) {
-        let names = self.instances.names(|instance| {
-            instance.generation == generation && instance.tracks.iter().any(|stream| !stream.is_copied())
-        });
-        self.detach_all(&names);
-        let Some(seat) = self.seats.get_mut(&generation) else { return };
-        seat.own.inputs.clear();
-        let (mix, participant) = (seat.own.mix.take(), Some(seat.id.clone()));
-        seat.own.due = Some(Instant::now() + AGAIN);
-        if let Some(mix) = mix {
-            mix.stop().await;
-        }
-        for output in names {
-            let (error, participant, retry_in) = (fault.to_string(), participant.clone(), Some(AGAIN.as_secs_f64()));
-            self.tell(Event::OutputFailed { output, participant, error, retry_in }).await;
-        }
-    }
-
-    fn detach_all(&self, names: &BTreeSet<String>) {
+    pub(super) fn detach_all(&self, names: &BTreeSet<String>) {
         for name in names {
             let found = self.outputs.as_ref().is_some_and(|(outputs, _)| outputs.detach(name));
             if !found {
@@ -348,20 +292,4 @@ impl Room {
             }
         }
     }
-}
-
-/// One participant fills the picture.
-fn whole(config: &super::BridgeConfig) -> Vec<Rect> {
-    Layout::Single.arrange(config.canvas.size, 1)
-}
-
-/// The next failure of a participant's own mix.
-pub(super) async fn own_fault(seats: &mut BTreeMap<u64, super::Seat>) -> (u64, BridgeError) {
-    let mixes = seats.iter_mut().filter_map(|(generation, seat)| Some((*generation, seat.own.mix.as_mut()?)));
-    let faults: Vec<_> =
-        mixes.map(|(generation, mix)| Box::pin(async move { (generation, mix.fault().await) })).collect();
-    if faults.is_empty() {
-        return std::future::pending().await;
-    }
-    futures_util::future::select_all(faults).await.0
 }

@@ -115,7 +115,7 @@ impl Room {
                         self.redial.forget(id);
                         self.arrange();
                         self.choose_copy();
-                        self.track_began(generation);
+                        self.track_began(generation, codec);
                         let participant = id.clone();
                         self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
                     }

@@ -28,6 +28,8 @@ pub struct OutputSpec {
     pub destination: Destination,
     /// What it takes.
     pub tracks: Tracks,
+    /// What it takes instead where it copies only because nothing else was asked for.
+    encoded: Tracks,
 }
 
 /// Where an output goes, with its settings.
@@ -71,9 +73,12 @@ fn parse_instance(text: &str) -> Result<OutputSpec, SpecError> {
 
 fn read(text: &str, scope: Scope) -> Result<OutputSpec, SpecError> {
     let shown = redaction::redact(text);
-    let parsed = if scope == Scope::Room { parse(text) } else { participant::parse_copying(text) };
+    let parsed = parse(text).map(|(destination, encoded)| {
+        let tracks = if scope == Scope::Room { encoded } else { participant::copying(text, encoded) };
+        OutputSpec { text: text.to_owned(), shown: shown.clone(), scope, destination, tracks, encoded }
+    });
     match parsed {
-        Ok((destination, tracks)) => Ok(OutputSpec { text: text.to_owned(), shown, scope, destination, tracks }),
+        Ok(spec) => Ok(spec),
         Err(reason) => Err(SpecError { output: shown, reason }),
     }
 }

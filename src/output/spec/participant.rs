@@ -5,9 +5,9 @@ use std::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::settings::split_query;
-use super::{Destination, OutputSpec, Parsed, SpecError, Tracks, parse, parse_instance};
+use super::{Container, Destination, OutputSpec, SpecError, Stream, Tracks, parse, parse_instance};
 use crate::output::names;
-use crate::terms::ParticipantId;
+use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// What stands for a participant in an output.
 const PLACE: &str = "{participant}";
@@ -39,9 +39,8 @@ impl Scope {
     }
 }
 
-/// Reads an output of participants: it copies what they send where its destination allows that and nothing else is asked for.
-pub(super) fn parse_copying(text: &str) -> Parsed {
-    let (destination, mut tracks) = parse(text)?;
+/// What an output of participants takes: it copies what they send where its destination can and nothing else is asked for.
+pub(super) fn copying(text: &str, mut tracks: Tracks) -> Tracks {
     let query = split_query(text).1;
     let copying = |key: &str| {
         let asked = url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == key);
@@ -54,7 +53,22 @@ pub(super) fn parse_copying(text: &str) -> Parsed {
     if let Some(Tracks { audio, .. }) = copying("audio") {
         tracks.audio = audio;
     }
-    Ok((destination, tracks))
+    tracks
+}
+
+impl Destination {
+    /// Whether players find a stream of this codec in it.
+    fn carries(&self, codec: Codec) -> bool {
+        match self {
+            Self::File(file) => match file.container {
+                Container::Matroska => true,
+                Container::Mp4 => codec != Codec::Vp8,
+                Container::WebM => codec != Codec::H264,
+            },
+            Self::Hls(_) | Self::TsSocket(_) => codec == Codec::H264,
+            Self::Rtp(_) => true,
+        }
+    }
 }
 
 /// The directory above everything that depends on the participant.
@@ -73,6 +87,32 @@ impl OutputSpec {
     /// Whether it is one participant's: made by [`OutputSpec::instance`].
     pub fn is_instance(&self) -> bool {
         self.scope == Scope::Participant
+    }
+
+    /// What of it one participant gets who sends these codecs; `None` when they send nothing that it takes. What its destination cannot
+    /// carry is encoded, unless a copy was asked for.
+    ///
+    /// # Errors
+    /// A copy was asked for which the destination cannot carry.
+    pub fn tracks_for(&self, codec: impl Fn(MediaKind) -> Option<Codec>) -> Result<Option<Tracks>, SpecError> {
+        let choose = |wanted: Option<Stream>, instead: Option<Stream>| {
+            let (Some(stream), Some(codec)) = (wanted, wanted.and_then(|stream| codec(stream.kind()))) else {
+                return Ok(None);
+            };
+            match instead.filter(|instead| !instead.is_copied()) {
+                _ if !stream.is_copied() || self.destination.carries(codec) => Ok(Some(stream)),
+                Some(instead) => Ok(Some(instead)),
+                None => Err(self.refuse(format!(
+                    "it cannot carry {codec} as it is: leave out {}=copy, or ask the room for another codec with --codecs",
+                    stream.kind()
+                ))),
+            }
+        };
+        let tracks = Tracks {
+            video: choose(self.tracks.video, self.encoded.video)?,
+            audio: choose(self.tracks.audio, self.encoded.audio)?,
+        };
+        Ok(tracks.only(|_| true))
     }
 
     /// The directory of a pattern's files, above everything that depends on the participant; `None` when it writes none.
@@ -133,7 +173,8 @@ impl OutputSpec {
                 let text = self.text.replace(PLACE, &utf8_percent_encode(&name, RESERVED).to_string());
                 match other {
                     Destination::Rtp(rtp) => {
-                        let (from, to) = (u32::from(rtp.port), u32::from(rtp.port) + u32::from(PORTS) * u32::from(number));
+                        let (from, to) =
+                            (u32::from(rtp.port), u32::from(rtp.port) + u32::from(PORTS) * u32::from(number));
                         text.replacen(&format!(":{from}"), &format!(":{to}"), 1)
                     }
                     _ => text,
@@ -167,6 +208,22 @@ mod tests {
         assert_eq!(tracks("{participant}.mkv?audio=none"), Tracks { video: Some(Stream::CopiedVideo), audio: None });
         assert_eq!(tracks("hls:www/{participant}").audio, Some(Stream::Aac), "MPEG-TS players want AAC");
         assert!(pattern("{participant}.mkv").is_pattern() && !pattern("a.mkv").is_pattern());
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_encoded_unless_a_copy_was_asked_for() {
+        let tracks = |text: &str, video: Codec| {
+            let codec = |kind| Some(if kind == MediaKind::Video { video } else { Codec::Opus });
+            pattern(text).tracks_for(codec).map(|tracks| tracks.unwrap().video)
+        };
+        assert_eq!(tracks("hls:www/{participant}", Codec::H264), Ok(Some(Stream::CopiedVideo)));
+        assert_eq!(tracks("hls:www/{participant}", Codec::Vp8), Ok(Some(Stream::H264)));
+        assert_eq!(tracks("{participant}.mkv?video=h264", Codec::Vp8), Ok(Some(Stream::H264)));
+        let error = tracks("{participant}.mp4?video=copy", Codec::Vp8).unwrap_err().to_string();
+        assert!(error.contains("vp8") && error.contains("leave out video=copy"), "{error}");
+        let sound_only = |kind| (kind == MediaKind::Audio).then_some(Codec::Opus);
+        assert_eq!(pattern("{participant}.mkv").tracks_for(sound_only).unwrap().unwrap().video, None);
+        assert_eq!(pattern("{participant}.mkv").tracks_for(|_| None), Ok(None));
     }
 
     #[test]

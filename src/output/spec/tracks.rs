@@ -68,7 +68,8 @@ impl Tracks {
 
     /// Those of them for which `keep` is true; `None` when there are none.
     pub fn only(self, keep: impl Fn(Stream) -> bool) -> Option<Self> {
-        let left = Self { video: self.video.filter(|stream| keep(*stream)), audio: self.audio.filter(|stream| keep(*stream)) };
+        let left =
+            Self { video: self.video.filter(|stream| keep(*stream)), audio: self.audio.filter(|stream| keep(*stream)) };
         (left.video.is_some() || left.audio.is_some()).then_some(left)
     }
 
