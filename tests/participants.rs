@@ -1,6 +1,6 @@
 //! A file for each participant, the manifest that says how they belong together, and the film that is made of them.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 
 mod support;
 

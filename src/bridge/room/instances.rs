@@ -188,10 +188,11 @@ impl Room {
     /// Lets one participant have what a pattern gives, with those tracks that flow now.
     async fn look_at(&mut self, generation: u64, pattern: &OutputSpec) -> Result<(), BridgeError> {
         let Some(seat) = self.seats.get(&generation) else { return Ok(()) };
+        let is_file = matches!(pattern.destination, Destination::File(_));
         let flows = |stream: Stream| match stream.is_copied() {
             true => seat.copies.contains_key(&stream.kind()) && !seat.own.paused.contains(&stream.kind()),
             // What is encoded goes on in black and silence.
-            false => seat.raw.contains_key(&stream.kind()),
+            false => !is_file || seat.raw.contains_key(&stream.kind()),
         };
         // When nothing comes at all, what there is waits.
         let chosen = pattern.tracks_for(|kind| seat.own.codecs.get(&kind).copied())?;

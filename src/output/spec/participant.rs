@@ -96,6 +96,10 @@ impl OutputSpec {
     /// A copy was asked for which the destination cannot carry.
     pub fn tracks_for(&self, codec: impl Fn(MediaKind) -> Option<Codec>) -> Result<Option<Tracks>, SpecError> {
         let choose = |wanted: Option<Stream>, instead: Option<Stream>| {
+            if !matches!(self.destination, Destination::File(_)) && wanted.is_some_and(|stream| !stream.is_copied()) {
+                // Players of what is live do not wait for a camera: they see black and hear silence.
+                return Ok(wanted);
+            }
             let (Some(stream), Some(codec)) = (wanted, wanted.and_then(|stream| codec(stream.kind()))) else {
                 return Ok(None);
             };
