@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 Event::Joined { room, me } => println!("in room {room} as {me}"),
                 Event::ParticipantJoined { participant } => println!("{participant} came"),
                 Event::ParticipantLeft { participant, reason } => println!("{participant} went: {reason}"),
-                Event::OutputReady { output, play } => println!("{output} plays: {}", play.ffplay),
+                Event::OutputReady { output, play, .. } => println!("{output} plays: {}", play.ffplay),
                 Event::OutputFailed { output, error, .. } => println!("{output} failed: {error}"),
                 _ => {}
             }

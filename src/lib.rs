@@ -12,6 +12,7 @@
 //! ```text
 //! server                            embedded rooms, pages, supervision of bridge processes; its relay uses signaling and peer
 //! bridge  publish                   one room: the only places where signaling, peer and media meet
+//! session                           the manifest of a session's files, and one film of them; bridge writes it
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! rtp                               packets, the taps that hand them out, and their numbering
@@ -35,6 +36,7 @@ pub mod publish;
 pub mod repair;
 pub mod rtp;
 pub mod server;
+pub mod session;
 pub mod signaling;
 pub mod telemetry;
 pub mod terms;

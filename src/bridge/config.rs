@@ -58,6 +58,8 @@ pub struct BridgeConfig {
     pub network: NetworkConfig,
     /// The `Origin` header for the room's server.
     pub origin: Option<String>,
+    /// Where the manifest of the session is written; `None` is beside the files of participants, if there are any.
+    pub manifest: Option<PathBuf>,
     /// Where the caller is going to write what the run was like: checked, not written.
     pub report: Option<PathBuf>,
 }
@@ -85,6 +87,7 @@ impl BridgeConfig {
             network: NetworkConfig::default(),
             origin: None,
             report: None,
+            manifest: None,
         }
     }
 
@@ -120,16 +123,17 @@ impl BridgeConfig {
                 }
             }
         }
-        if let Some(report) = &self.report {
-            let claim = output::path_claim(report);
+        for (option, file) in [("--report", &self.report), ("--manifest", &self.manifest)] {
+            let Some(file) = file else { continue };
+            let claim = output::path_claim(file);
             if let Some(other) = claimed.get(&claim) {
                 return Err(BridgeError::Config(format!(
-                    "--report {}: output `{other}` writes to it as well: choose another name",
-                    report.display()
+                    "{option} {}: output `{other}` writes to it as well: choose another name",
+                    file.display()
                 )));
             }
-            output::check_file(report).map_err(|error| {
-                BridgeError::Config(format!("--report {}: cannot be written: {error}", report.display()))
+            output::check_file(file).map_err(|error| {
+                BridgeError::Config(format!("{option} {}: cannot be written: {error}", file.display()))
             })?;
         }
         for job in [Job::Receive, Job::Mix, Job::Probe] {

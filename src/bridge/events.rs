@@ -78,6 +78,9 @@ pub enum Event {
     OutputReady {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// The commands to paste.
         play: Play,
     },
@@ -85,6 +88,9 @@ pub enum Event {
     OutputFailed {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// Why.
         error: String,
         /// Seconds until it is tried again.
@@ -108,6 +114,9 @@ pub enum Event {
     OutputStopped {
         /// As it was asked for.
         output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
         /// Whether what it wrote has its end.
         complete: bool,
     },

@@ -3,6 +3,7 @@
 mod call;
 mod reach;
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -125,6 +126,7 @@ impl Participant {
             fps: 0.0,
             bitrate: 0.0,
             loss: 0.0,
+            packets: BTreeMap::new(),
             rtt: None,
         });
         let stop = CancellationToken::new();

@@ -1,7 +1,10 @@
 //! The bridge's actor: it owns the seat in the room, the participants, the mix and the outputs.
 
+mod chronicle;
 mod control;
 mod ending;
+mod instances;
+mod own;
 mod seating;
 mod telling;
 
@@ -13,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::control::Control;
+use self::instances::{Instances, Own};
 use super::BridgeError;
 use super::config::BridgeConfig;
 use super::disk::Disks;
@@ -26,6 +30,7 @@ use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
 use crate::output::{OutputEvent, Outputs};
 use crate::peer::Network;
+use crate::session::Chronicle;
 use crate::signaling::{self, Command, Event as RoomEvent, JoinOptions, OfferRole, Session};
 use crate::terms::{Codec, IceServer, MediaKind, ParticipantId, SdpType};
 
@@ -57,7 +62,8 @@ pub async fn run(
     let network = Network::open(&config.network, config.room.is_loopback())?;
     let clock = MediaClock::start();
     let mut mix = Mix::new(&config, &clock);
-    mix.provide(&config.outputs.iter().flat_map(|spec| spec.streams()).collect()).await?;
+    let mixed = config.outputs.iter().filter(|spec| !spec.is_pattern());
+    mix.provide(&mixed.flat_map(|spec| spec.streams()).collect()).await?;
     let (reports, report_receiver) = mpsc::channel(REPORTS);
     let leave = CancellationToken::new();
     let options = JoinOptions { origin: config.origin.clone(), ..JoinOptions::default() };
@@ -79,6 +85,8 @@ pub async fn run(
         redial: Redial::default(),
         disks: Disks::default(),
         copied: None,
+        instances: Instances::new(&config.outputs),
+        chronicle: None,
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -102,6 +110,8 @@ struct Seat {
     /// Its streams as they come.
     copies: HashMap<MediaKind, Producer>,
     picture_flows: bool,
+    /// For its own outputs.
+    own: Own,
     /// Somebody is there; a seat may also wait for whoever takes our offer.
     taken: bool,
 }
@@ -129,6 +139,10 @@ struct Room {
     disks: Disks,
     /// Whose streams are passed on as they come: the seat, and how many streams.
     copied: Option<(u64, usize)>,
+    /// The outputs of single participants.
+    instances: Instances,
+    /// What is told in the manifest, if there is one.
+    chronicle: Option<Chronicle>,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,
@@ -156,11 +170,14 @@ impl Room {
             }
             let duration_over = self.started.and_then(|(_, started)| Some(started + self.config.duration?));
             let empty_over = self.config.exit_when_empty.filter(|_| alone).map(|patience| empty_since + patience);
+            let next_look = self.next_look();
             tokio::select! {
                 () = stop.cancelled() => return Ok(Reason::Asked),
                 () = until(duration_over.map(tokio::time::Instant::from_std)) => return Ok(Reason::Duration),
                 () = until(empty_over) => return Ok(Reason::Empty),
                 fault = self.mix.fault() => return Err((Reason::Failed, fault)),
+                (generation, fault) = own::own_fault(&mut self.seats) => self.own_mix_failed(generation, fault).await,
+                () = until(next_look) => self.look_at_instances().await,
                 event = self.session.events.recv() => match event {
                     Some(event) => self.room_event(event).await,
                     // Why it ended is known when the session is closed.
@@ -234,7 +251,8 @@ impl Room {
         self.session.commands.send(command).await.ok();
     }
 
-    async fn tell(&self, event: Event) {
+    async fn tell(&mut self, event: Event) {
+        self.note(&event);
         // A caller who does not listen does not want to know.
         self.events.send(event.into()).await.ok();
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::disk::DiskState;
 use crate::peer::PortUsage;
-use crate::terms::{Codec, ParticipantId};
+use crate::session::Loss;
+use crate::terms::{Codec, MediaKind, ParticipantId};
 
 /// A bridge at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -46,6 +47,8 @@ pub struct ParticipantState {
     pub bitrate: f64,
     /// Part of the packets that was lost since the start, after retransmission, 0 to 1.
     pub loss: f64,
+    /// Packets of each kind since the start, after retransmission.
+    pub packets: BTreeMap<MediaKind, Loss>,
     /// Round-trip time in seconds.
     pub rtt: Option<f64>,
 }

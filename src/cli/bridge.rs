@@ -32,6 +32,7 @@ const CONTROLS: usize = 16;
   roomcast bridge 'mesh+wss://calls.example.org/ws?room=weekly' -o weekly.mp4 --exit-when-empty 60
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o call.mkv --udp-port 40000 --public-ip 198.51.100.7
   roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'hls:www?format=ll&renditions=720p,360p,audio'
+  roomcast bridge 'mesh+ws://127.0.0.1:8080/ws?room=demo' -o 'rec/{participant}.mkv'
   roomcast bridge gst+ws://127.0.0.1:8080/gst/demo -o call.mkv
   roomcast bridge 'gst+wss://127.0.0.1:8443/?call=camera&insecure=1' -o camera.mkv
   roomcast bridge notify+ws://127.0.0.1:8080/call/1234 -o call.mkv
@@ -50,7 +51,8 @@ pub(crate) struct Options {
     /// rtmp://HOST/APP/KEY, rtmps://HOST/APP/KEY, whip+https://HOST/PATH?token=TOKEN,
     /// hls:DIR?format=ts|fmp4|ll&mode=live|event|vod&renditions=720p,360p,audio, or a file (.mkv, .mp4, .webm, .m4a, .ogg, .opus, .wav);
     /// may be repeated. With video=copy&audio=copy one participant's streams go there as they come. A file takes split=10m or
-    /// split=500M, thumbs=10s, and {room}, {time} and {index} in its path.
+    /// split=500M, thumbs=10s, and {room}, {time} and {index} in its path. With {participant} in it there is one for each
+    /// participant: rec/{participant}.mkv takes what they send as it is.
     #[arg(short, long = "output", value_name = "URL", required = true)]
     outputs: Vec<String>,
     /// Size of the picture.
@@ -105,6 +107,9 @@ pub(crate) struct Options {
     /// Write what the run was like to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write who was there, when, and which files have it to this file [default: session.json beside the files of participants].
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// Read commands from stdin, one JSON object per line: {"command":"attach","output":"URL"}, {"command":"detach","output":"URL"},
     /// {"command":"stop"}; its end stops the bridge.
     #[arg(long)]
@@ -115,14 +120,25 @@ pub(crate) struct Options {
     network: NetworkOptions,
 }
 
+/// What `--layout` says.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LayoutName {
+pub(super) enum LayoutName {
     /// All alike; one participant fills the picture.
     Grid,
     /// The first participant large.
     Speaker,
     /// Only the first participant.
     Single,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::Grid => Self::Grid,
+            LayoutName::Speaker => Self::Speaker,
+            LayoutName::Single => Self::Single,
+        }
+    }
 }
 
 impl Options {
@@ -141,11 +157,7 @@ impl Options {
         }
         Ok(BridgeConfig {
             canvas: Canvas { size: self.size, fps: self.fps },
-            layout: match self.layout {
-                LayoutName::Grid => Layout::Grid,
-                LayoutName::Speaker => Layout::Speaker,
-                LayoutName::Single => Layout::Single,
-            },
+            layout: self.layout.into(),
             encoder: self.encoder,
             video_bitrate: self.video_bitrate,
             audio_bitrate: self.audio_bitrate,
@@ -160,6 +172,7 @@ impl Options {
             ice_servers: self.ice_servers.clone(),
             network: self.network.config(),
             report: self.report.clone(),
+            manifest: self.manifest.clone(),
             ..BridgeConfig::new(room, outputs)
         })
     }
@@ -234,7 +247,7 @@ fn describe(event: &Event) -> Option<String> {
         Event::TrackStalled { participant, kind } => format!("  {participant} sends no {kind}"),
         Event::TrackResumed { participant, kind } => format!("  {participant} sends {kind} again"),
         Event::ParticipantLeft { participant, reason } => format!("- {participant} ({reason})"),
-        Event::OutputReady { output, play } => {
+        Event::OutputReady { output, play, .. } => {
             let mut text = format!("ready: {output}");
             for (player, command) in [
                 ("ffplay", &play.ffplay),
@@ -248,14 +261,14 @@ fn describe(event: &Event) -> Option<String> {
             }
             text
         }
-        Event::OutputFailed { output, error, retry_in } => match retry_in {
+        Event::OutputFailed { output, error, retry_in, .. } => match retry_in {
             Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
             None => format!("failed: {output}: {error}"),
         },
         Event::PartFinished { file, duration, bytes, .. } => {
             format!("complete: {} ({duration:.1} s, {})", file.display(), indicatif::HumanBytes(*bytes))
         }
-        Event::OutputStopped { output, complete } => {
+        Event::OutputStopped { output, complete, .. } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
         }
         Event::Reconnecting { what, attempt, reason, .. } => {

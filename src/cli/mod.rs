@@ -4,6 +4,7 @@ mod bridge;
 mod control;
 mod demo;
 mod doctor;
+mod mix;
 mod network;
 mod parse;
 mod probe;
@@ -50,6 +51,8 @@ enum Command {
     Probe(probe::Options),
     /// Make recordings of a run that was killed complete and seekable.
     Repair(repair::Options),
+    /// Make one film of the files of a session's participants, offline.
+    Mix(mix::Options),
     /// Check elements, ports, UDP buffers, the clock and the speed of encoding on this machine.
     Doctor(doctor::Options),
     /// Print a shell completion script.
@@ -158,6 +161,7 @@ impl Cli {
             Command::Publish(options) => publish::run(options, context).await,
             Command::Probe(options) => probe::run(options, context).await,
             Command::Repair(options) => repair::run(options, context).await,
+            Command::Mix(options) => mix::run(options, context).await,
             Command::Doctor(options) => doctor::run(options, context).await,
             Command::Completions { .. } => Ok(Exit::Done),
         }

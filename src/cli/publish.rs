@@ -101,6 +101,7 @@ fn print_event(event: &PublishEvent, json: bool) {
         return;
     }
     match event {
+        PublishEvent::Started { .. } => {}
         PublishEvent::Joined { participant } => print_line(format_args!("joined as {participant}")),
         PublishEvent::ParticipantJoined { participant } => print_line(format_args!("{participant}: connecting")),
         PublishEvent::Published { participant } => print_line(format_args!("{participant}: receives us")),

@@ -17,7 +17,7 @@ pub mod remux;
 pub mod scaler;
 pub mod template;
 
-mod decode;
+pub(crate) mod decode;
 mod phase;
 
 pub use decode::can_decode;

@@ -130,6 +130,14 @@ pub struct Ends {
     pub lower: usize,
 }
 
+impl Ends {
+    /// For a template that needs no parsers at these ends.
+    pub fn without_parsers(video: bool, audio: bool) -> Self {
+        let plain = Parser { form: "", parse: PLAIN, pay: PLAIN };
+        Self { video: video.then_some(plain), audio: audio.then_some(plain), lower: 0 }
+    }
+}
+
 /// What a stream passes first: for `{parse}` in a template what finds out what a muxer wants to know about it, and for `{pay}`
 /// what makes RTP packets of it. Lines that begin with `video/x-h264:` are there for streams of this form only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,24 @@ pub enum OutputEvent {
         /// Access units lost because it was too slow.
         dropped: u64,
     },
+    /// A file of a recording has its first picture, or its first sound where it has no pictures.
+    FileBegan {
+        /// The output as it was asked for.
+        output: String,
+        /// The file.
+        path: PathBuf,
+        /// When, on the bridge's clock: the zero of the file's own time.
+        at: Duration,
+    },
+    /// Nothing more is written to a file that has begun.
+    FileEnded {
+        /// The file.
+        path: PathBuf,
+        /// From its first buffer to the end of its last.
+        length: Duration,
+        /// Whether its end was written.
+        complete: bool,
+    },
     /// A file of a recording is complete.
     PartFinished {
         /// The output as it was asked for.

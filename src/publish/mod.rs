@@ -54,6 +54,11 @@ pub struct PublishOptions {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum PublishEvent {
+    /// The pattern is made from now on.
+    Started {
+        /// Its zero: flashes and beeps are whole seconds after it, as they leave here.
+        zero: jiff::Timestamp,
+    },
     /// We are in the room.
     Joined {
         /// Our id.
@@ -127,6 +132,10 @@ pub async fn publish(
 ) -> Result<(), PublishError> {
     let network = Network::open(&options.network, url.is_loopback())?;
     let mut source = source::Source::start(&options).await?;
+    if let Some(zero) = source.zero().filter(|_| options.file.is_none()) {
+        // Nobody may be left to hear it.
+        events.send(PublishEvent::Started { zero }).await.ok();
+    }
     let outcome = room::attend(url, &options, network, &mut source, &events, &cancel).await;
     source.stop().await;
     outcome

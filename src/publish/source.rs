@@ -74,6 +74,14 @@ impl Source {
         Ok(Self { pipeline: live, feeds, keyframes, requests })
     }
 
+    /// The moment of the pattern's zero: flashes and beeps are whole seconds after it.
+    pub(super) fn zero(&self) -> Option<jiff::Timestamp> {
+        let pipeline = self.pipeline.pipeline();
+        let running = pipeline.clock()?.time().saturating_sub(pipeline.base_time()?);
+        let running = jiff::SignedDuration::try_from(std::time::Duration::from(running)).ok()?;
+        jiff::Timestamp::now().checked_sub(running).ok()
+    }
+
     /// What there is to listen to.
     pub(super) fn feeds(&self) -> &[Feed] {
         &self.feeds

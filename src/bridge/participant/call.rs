@@ -1,6 +1,6 @@
 //! The call itself: what the connection brings goes to the ingest, what the ingest wants goes to the connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::media::bus::BusEvent;
 use crate::media::ingest::Ingest;
 use crate::peer::{InboundTrack, KeyframeRequester, Peer, PeerEvent};
 use crate::rtp::{PacketSink, SenderClock};
+use crate::session::Loss;
 use crate::terms::{MediaKind, Ssrc};
 
 /// Without packets for this long, a track counts as stalled and its picture is hidden.
@@ -280,11 +281,20 @@ impl<'a> Call<'a> {
         let (old_frames, old_bytes) = std::mem::replace(&mut self.counted, (frames, bytes));
         let received: u64 = stats.inbound.iter().map(|stream| stream.packets_received).sum();
         let lost: i64 = stats.inbound.iter().map(|stream| stream.packets_lost.max(0)).sum();
+        let mut packets = BTreeMap::<MediaKind, Loss>::new();
+        for stream in &stats.inbound {
+            if let Some(kind) = self.kinds.get(&stream.ssrc) {
+                let count = packets.entry(*kind).or_default();
+                count.received += stream.packets_received;
+                count.lost += u64::try_from(stream.packets_lost).unwrap_or(0);
+            }
+        }
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         self.state.send_modify(|state| {
             state.fps = frames.saturating_sub(old_frames) as f64 / COUNT.as_secs_f64();
             state.bitrate = bytes.saturating_sub(old_bytes) as f64 * 8.0 / COUNT.as_secs_f64();
             state.loss = if received == 0 { 0.0 } else { lost as f64 / (received as f64 + lost as f64) };
+            state.packets = packets;
             state.rtt = stats.rtt.map(|rtt| rtt.as_secs_f64());
         });
     }

@@ -9,14 +9,16 @@ use tokio::sync::mpsc;
 use super::super::BridgeError;
 use super::super::disk::DiskState;
 use super::super::events::Event;
-use super::super::participant::Message;
+use super::super::participant::{Message, Needs};
 use super::super::state::{OutputPhase, OutputState};
 use super::super::uplink::{self, WhipUplink};
 use super::{REPORTS, Room};
+use crate::media::ingest::Decoding;
 use crate::media::{elements, template};
 use crate::output::spec::Tracks;
 use crate::output::{self, OutputSpec, Outputs, Session, Stream, Streams};
 use crate::peer;
+use crate::terms::MediaKind;
 
 /// What the owner of a bridge may ask for while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +42,11 @@ impl Room {
             gop: Duration::from_secs_f64(self.config.gop),
             protection: peer::protect,
         };
+        self.begin_chronicle();
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
-        for spec in self.config.outputs.clone() {
-            self.begin(spec);
+        for spec in self.config.outputs.clone().into_iter().filter(|spec| !spec.is_pattern()) {
+            self.begin(spec, self.mix.streams.clone());
         }
         self.take_into_mix().await;
     }
@@ -53,15 +56,16 @@ impl Room {
             Control::Attach(spec) => {
                 if let Err(error) = self.attach(&spec).await {
                     let (output, error) = (spec.to_string(), error.to_string());
-                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                    self.tell(Event::OutputFailed { output, participant: None, error, retry_in: None }).await;
                 }
             }
             Control::Detach(output) => {
+                self.decline(&output);
                 let found = self.outputs.as_ref().is_some_and(|(outputs, _)| outputs.detach(&output));
-                if !found {
+                if !found && !self.remove_pattern(&output) {
                     let output = output::spec::shown(&output);
                     let error = "there is no such output: give it as it was asked for".to_owned();
-                    self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+                    self.tell(Event::OutputFailed { output, participant: None, error, retry_in: None }).await;
                 }
             }
         }
@@ -72,7 +76,9 @@ impl Room {
             return Err(spec.refuse("the room is not joined yet: wait for `joined`").into());
         };
         for claim in spec.claims() {
-            if let Some(other) = outputs.running().find(|other| other.claims().contains(&claim)) {
+            if let Some(other) =
+                outputs.running().chain(self.instances.patterns()).find(|other| other.claims().contains(&claim))
+            {
                 return Err(spec.refuse(format!("{claim} is used by output `{other}` as well")).into());
             }
         }
@@ -85,16 +91,19 @@ impl Room {
             template::try_build(template).map_err(|error| spec.refuse(error.to_string()))?;
         }
         spec.check()?;
+        if spec.is_pattern() {
+            self.add_pattern(spec.clone());
+            return Ok(());
+        }
         self.mix.provide(&spec.streams().collect()).await?;
         self.take_into_mix().await;
         self.copied = None;
         self.choose_copy();
-        self.begin(spec.clone());
+        self.begin(spec.clone(), self.mix.streams.clone());
         Ok(())
     }
 
-    fn begin(&mut self, spec: OutputSpec) {
-        let streams = self.mix.streams.clone();
+    pub(super) fn begin(&mut self, spec: OutputSpec, streams: Streams) {
         if let Some((outputs, _)) = &mut self.outputs {
             self.output_states.insert(spec.to_string(), OutputState::default());
             outputs.attach(spec, streams);
@@ -117,18 +126,23 @@ impl Room {
 
     /// An output has ended: what only it needed is stopped.
     pub(super) async fn output_ended(&mut self, output: String, complete: bool) {
-        let Some((outputs, _)) = &mut self.outputs else { return };
-        outputs.ended(&output);
+        if let Some((outputs, _)) = &mut self.outputs {
+            outputs.ended(&output);
+        }
         self.output_states.remove(&output);
-        self.stop_idle().await;
-        self.tell(Event::OutputStopped { output, complete }).await;
+        let participant = self.instance_ended(&output).await;
+        if participant.is_none() {
+            self.stop_idle().await;
+        }
+        self.tell(Event::OutputStopped { output, participant, complete }).await;
     }
 
     /// Stops what no output needs any more.
     async fn stop_idle(&mut self) {
         let Some((outputs, _)) = &self.outputs else { return };
-        let wanted: BTreeSet<Stream> = outputs.running().flat_map(OutputSpec::streams).collect();
-        let before = self.mix.needs();
+        let mixed = outputs.running().filter(|spec| !spec.is_instance());
+        let wanted: BTreeSet<Stream> = mixed.flat_map(OutputSpec::streams).collect();
+        let before = self.needs();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
         for seat in self.seats.values_mut() {
@@ -136,7 +150,7 @@ impl Room {
         }
         self.mix.detach(inputs).await;
         self.mix.keep(&wanted).await;
-        if before != self.mix.needs() {
+        if before != self.needs() {
             self.tell_needs();
         }
     }
@@ -164,7 +178,8 @@ impl Room {
             }
         }
         for (output, error) in ended {
-            self.tell(Event::OutputFailed { output, error, retry_in: None }).await;
+            let participant = self.instances.participant(&output);
+            self.tell(Event::OutputFailed { output, participant, error, retry_in: None }).await;
         }
         states
     }
@@ -190,8 +205,23 @@ impl Room {
         self.arrange();
     }
 
-    fn tell_needs(&self) {
-        let needs = self.mix.needs();
+    /// What participants have to be decoded and unpacked for: the mix, and outputs of their own.
+    pub(super) fn needs(&self) -> Needs {
+        let Needs { decode, unpack } = self.mix.needs();
+        let own = |kind| self.instances.decodes(kind);
+        // Outputs of participants take access units, whoever comes.
+        let units = !self.instances.patterns().is_empty();
+        Needs {
+            decode: Decoding {
+                audio: decode.audio || own(MediaKind::Audio),
+                video: decode.video || own(MediaKind::Video),
+            },
+            unpack: Decoding { audio: unpack.audio || units, video: unpack.video || units },
+        }
+    }
+
+    pub(super) fn tell_needs(&self) {
+        let needs = self.needs();
         for seat in self.seats.values() {
             // A participant whose mailbox is full is dropped when the room next speaks to it.
             seat.participant.tell(Message::Need(needs));

@@ -23,6 +23,10 @@ impl Room {
                     Some(event) = output_events.recv() => self.output_event(event).await,
                 }
             };
+            // What the last ones said may still be in the queue.
+            while let Ok(event) = output_events.try_recv() {
+                self.output_event(event).await;
+            }
             // Outputs go on until what happened before the stop has passed the encoders.
             (summary.frames, summary.frames_dropped) = self.mix.frames();
             summary.sound_lost = self.mix.sound_lost();
@@ -31,6 +35,10 @@ impl Room {
             self.release(generation, "the bridge ended").await;
         }
         self.send(Command::Leave).await;
+        std::mem::take(&mut self.instances).stop().await;
+        if let Some(chronicle) = self.chronicle.take() {
+            chronicle.end(self.clock.running_time().into()).await;
+        }
         let Self { session, mut tasks, mix, events, reports, .. } = self;
         drop(reports);
         let room = session.closed().await;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::events::Event;
 use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
-use super::{CHAT, Room, Seat};
+use super::{CHAT, Own, Room, Seat};
 use crate::media::ingest::IngestSettings;
 use crate::peer::PeerConfig;
 use crate::signaling::Command;
@@ -35,7 +35,7 @@ impl Room {
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
-        let needs = self.mix.needs();
+        let needs = self.needs();
         let settings = IngestSettings { jitter: self.config.jitter_latency, decode: needs.decode };
         let media = (self.clock.clone(), settings, needs);
         let renegotiates = self.config.room.scheme().renegotiates();
@@ -48,6 +48,7 @@ impl Room {
             raw: HashMap::new(),
             copies: HashMap::new(),
             picture_flows: true,
+            own: Own::default(),
             taken: false,
         };
         self.seats.insert(self.generation, seat);
@@ -91,6 +92,7 @@ impl Room {
         self.mix.detach(seat.inputs.drain()).await;
         self.arrange();
         self.choose_copy();
+        self.end_instances(generation, std::mem::take(&mut seat.own)).await;
         seat.participant.stop();
         if seat.taken {
             self.tell(Event::ParticipantLeft { participant: seat.id, reason: reason.to_owned() }).await;
@@ -114,6 +116,7 @@ impl Room {
                         self.redial.forget(id);
                         self.arrange();
                         self.choose_copy();
+                        self.track_began(generation, codec);
                         let participant = id.clone();
                         self.tell(Event::TrackStarted { participant, kind, codec, ssrc }).await;
                     }
@@ -125,6 +128,7 @@ impl Room {
                     seat.picture_flows = flows;
                     self.arrange();
                 }
+                self.track_flows(generation, kind, flows);
                 let participant = id.clone();
                 self.tell(if flows {
                     Event::TrackResumed { participant, kind }

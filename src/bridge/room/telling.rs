@@ -13,12 +13,14 @@ impl Room {
         match event {
             OutputEvent::Ready { output, play } => {
                 self.output_states.entry(output.clone()).or_default().state = OutputPhase::Ready;
-                self.tell(Event::OutputReady { output, play }).await;
+                let participant = self.instances.participant(&output);
+                self.tell(Event::OutputReady { output, participant, play }).await;
             }
             OutputEvent::Failed { output, error, retry_in } => {
                 self.output_states.entry(output.clone()).or_default().state = failed(retry_in.is_some());
                 let retry_in = retry_in.map(|pause| pause.as_secs_f64());
-                self.tell(Event::OutputFailed { output, error, retry_in }).await;
+                let participant = self.instances.participant(&output);
+                self.tell(Event::OutputFailed { output, participant, error, retry_in }).await;
             }
             OutputEvent::Counted { output, pushed, dropped } => {
                 let state = self.output_states.entry(output).or_default();
@@ -27,6 +29,12 @@ impl Room {
             OutputEvent::Wants { output, tracks, streams } => self.feed_otherwise(&output, tracks, &streams).await,
             OutputEvent::PartFinished { output, file, start, duration, bytes } => {
                 self.tell(Event::PartFinished { output, file, start, duration: duration.as_secs_f64(), bytes }).await;
+            }
+            OutputEvent::FileBegan { output, path, at } => self.file_began(&output, &path, at),
+            OutputEvent::FileEnded { path, length, complete } => {
+                if let Some(chronicle) = &mut self.chronicle {
+                    chronicle.file_ended(&path, length, complete);
+                }
             }
             OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }

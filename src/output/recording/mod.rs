@@ -73,6 +73,8 @@ impl Reel {
         match finished {
             Ok(Ok(Finished { file, start, duration, bytes })) => {
                 let output_name = output.spec.to_string();
+                let ended = OutputEvent::FileEnded { path: file.clone(), length: duration, complete: true };
+                output.tell(ended).await;
                 output.tell(OutputEvent::PartFinished { output: output_name, file, start, duration, bytes }).await;
             }
             Ok(Err(error)) => {
@@ -113,7 +115,8 @@ pub(super) async fn run(
             // The file before has everything that it should have.
             recording.former.take().into_iter().for_each(|part| drop(reel.finishing.spawn(part.finish())));
             if let Some(part) = recording.part.take() {
-                part.abandon().await;
+                let (path, length) = part.abandon().await;
+                output.tell(OutputEvent::FileEnded { path, length, complete: false }).await;
             }
             Err(error)
         }
@@ -290,6 +293,8 @@ impl<'a> Recording<'a> {
             Part::open((self.file.container, self.file.template()), &path, &self.output.clock, &forms, start, at)
                 .await?;
         self.part = Some(part);
+        let (name, at) = (self.output.spec.to_string(), Duration::from_nanos(at));
+        self.output.tell(OutputEvent::FileBegan { output: name, path: path.clone(), at }).await;
         if !self.proven {
             self.proven = true;
             let wanted = Wanted { video, audio };

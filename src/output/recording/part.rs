@@ -233,11 +233,12 @@ impl Part {
         Ok(Finished { file: self.path, start: self.start, duration, bytes })
     }
 
-    /// Stops without an end: what is on the disk stays, unless that is nothing.
-    pub(super) async fn abandon(self) {
+    /// Stops without an end: what is on the disk stays, unless that is nothing. Returns which file it was, and how long.
+    pub(super) async fn abandon(self) -> (PathBuf, Duration) {
         self.live.stop().await;
         if std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
             std::fs::remove_file(&self.path).ok();
         }
+        (self.path, Duration::from_nanos(self.until.saturating_sub(self.from)))
     }
 }

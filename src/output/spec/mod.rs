@@ -2,6 +2,7 @@
 
 mod file;
 mod hls;
+mod participant;
 mod redaction;
 mod rtmp;
 mod rtp;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::names;
+use participant::Scope;
 use redaction::Secrets;
 
 pub use file::{Container, FileDestination, Split, Thumbs};
@@ -38,10 +40,13 @@ pub struct OutputSpec {
     text: String,
     shown: String,
     secrets: Secrets,
+    scope: Scope,
     /// Where it goes.
     pub destination: Destination,
     /// What it takes.
     pub tracks: Tracks,
+    /// What it takes instead where it copies only because nothing else was asked for.
+    encoded: Tracks,
 }
 
 /// Where an output goes, with its settings.
@@ -88,11 +93,23 @@ impl FromStr for OutputSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let (shown, secrets) = redaction::redact(text);
-        match parse(text) {
-            Ok((destination, tracks)) => Ok(Self { text: text.to_owned(), shown, secrets, destination, tracks }),
-            Err(reason) => Err(SpecError { output: shown, reason: secrets.scrub(reason) }),
+        read(text, Scope::of(text))
+    }
+}
+
+/// One participant's output: a participant may well be called `{participant}`.
+fn parse_instance(text: &str) -> Result<OutputSpec, SpecError> {
+    read(text, Scope::Participant)
+}
+
+fn read(text: &str, scope: Scope) -> Result<OutputSpec, SpecError> {
+    let (shown, secrets) = redaction::redact(text);
+    match parse(text) {
+        Ok((destination, encoded)) => {
+            let tracks = if scope == Scope::Room { encoded } else { participant::copying(text, encoded) };
+            Ok(OutputSpec { text: text.to_owned(), shown, secrets, scope, destination, tracks, encoded })
         }
+        Err(reason) => Err(SpecError { output: shown, reason: secrets.scrub(reason) }),
     }
 }
 
@@ -133,6 +150,7 @@ impl OutputSpec {
             Destination::RtspPush(_) => None,
         };
         let Some(directory) = directory else { return Ok(()) };
+        let directory = if self.is_pattern() { participant::fixed(directory) } else { directory };
         std::fs::create_dir_all(directory)
             .and_then(|()| tempfile::tempfile_in(directory).map(drop))
             .map_err(|error| self.refuse(format!("the directory {} cannot be written: {error}", directory.display())))
@@ -201,9 +219,6 @@ impl OutputSpec {
 }
 
 fn parse(text: &str) -> Parsed {
-    if text.contains("{participant}") {
-        return Err("one output per participant is not supported yet: leave out {participant}".into());
-    }
     match text.split_once(':') {
         Some(("rtp", _)) => rtp::parse(text),
         Some(("rtsp", _)) => rtsp::parse(text),
@@ -300,7 +315,6 @@ mod tests {
             ("hls:x?segment=0", "from 1 to 60"),
             ("call.avi", "not clear"),
             ("", "not clear"),
-            ("{participant}.mkv", "{participant}"),
             ("a.mkv?video=none&audio=none", "neither video nor audio"),
             ("a.webm?audio=aac", "audio=aac is not supported: use opus, copy, none"),
             ("a.webm?video=h264&audio=copy", "video=h264 is not supported"),

@@ -109,6 +109,13 @@ impl Tracks {
         self.video.into_iter().chain(self.audio)
     }
 
+    /// Those of them for which `keep` is true; `None` when there are none.
+    pub fn only(self, keep: impl Fn(Stream) -> bool) -> Option<Self> {
+        let left =
+            Self { video: self.video.filter(|stream| keep(*stream)), audio: self.audio.filter(|stream| keep(*stream)) };
+        (left.video.is_some() || left.audio.is_some()).then_some(left)
+    }
+
     /// Reads `video=` and `audio=`. The first of each list is the default; an empty list means that there is none.
     pub(super) fn take(settings: &mut Settings<'_>, video: &[Stream], audio: &[Stream]) -> Result<Self, String> {
         let mut choose = |key, choices: &[Stream]| {

@@ -1,0 +1,44 @@
+//! What the room tells the manifest of its session.
+
+use super::super::events::Event;
+use super::Room;
+use crate::output::OutputSpec;
+use crate::session::Chronicle;
+
+impl Room {
+    /// Begins the manifest beside the files of participants, if there are such files.
+    pub(super) fn begin_chronicle(&mut self) {
+        let beside = self.instances.patterns().iter().find_map(OutputSpec::session_directory);
+        let Some(path) = self.config.manifest.clone().or_else(|| beside.map(|place| place.join("session.json"))) else {
+            return;
+        };
+        let (room, zero) = (self.config.room.room(), self.clock.running_time().into());
+        match Chronicle::begin(path, room, jiff::Timestamp::now(), zero) {
+            Ok(chronicle) => self.chronicle = Some(chronicle),
+            // A call is recorded once; what is missing can be found out afterwards.
+            Err(error) => tracing::error!(%error, "there will be no manifest"),
+        }
+    }
+
+    /// Tells the manifest what everybody is told.
+    pub(super) fn note(&mut self, event: &Event) {
+        let Some(chronicle) = &mut self.chronicle else { return };
+        let at = self.clock.running_time().into();
+        match event {
+            Event::ParticipantJoined { participant } => chronicle.joined(participant, at),
+            Event::ParticipantLeft { participant, reason } => chronicle.left(participant, reason, at),
+            Event::TrackStarted { participant, kind, codec, ssrc } => {
+                chronicle.track(participant, (*kind, *codec, *ssrc), at);
+            }
+            Event::TrackStalled { participant, kind } => chronicle.flows(participant, *kind, false, at),
+            Event::TrackResumed { participant, kind } => chronicle.flows(participant, *kind, true, at),
+            Event::Reconnecting { what, attempt, reason, .. } => chronicle.reconnecting(what, *attempt, reason, at),
+            Event::Stats(snapshot) => {
+                for state in &snapshot.participants {
+                    chronicle.losses(&state.participant, &state.packets);
+                }
+            }
+            _ => {}
+        }
+    }
+}
