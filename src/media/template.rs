@@ -26,10 +26,12 @@ const ALLOWED: &[&str] = &[
     "appsink",
     "appsrc",
     "audioconvert",
+    "audiomixer",
     "audioresample",
     "av1parse",
     "avenc_aac",
     "capsfilter",
+    "compositor",
     "fdkaacenc",
     "filesink",
     "filesrc",
@@ -317,7 +319,8 @@ struct Word<'a> {
 impl Word<'_> {
     /// Whether it is no link, property, reference to a named element or caps, nor anything of our own.
     fn names_element(&self) -> bool {
-        let own = self.text == "{parse}" || (self.column == 1 && (self.text == "video:" || self.text == "audio:"));
+        let begins_line = self.column == 1 && ["video:", "audio:", "lower:"].contains(&self.text);
+        let own = ["{parse}", "{pay}"].contains(&self.text) || begins_line;
         self.text != "!" && !own && !self.text.contains(['=', '.', '/'])
     }
 }
