@@ -45,6 +45,11 @@ test: ## Check format, lints and documentation, and run all tests: unit, integra
 	cargo test --locked --no-fail-fast
 	@echo 'make test: format, lints, documentation and all tests are good'
 
+.PHONY: matrix
+matrix: ## Play every output with every player, copied and transcoded, and print the table of the README
+	@scripts/setup test
+	cargo test --locked --test matrix -- --nocapture --test-threads=1
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt

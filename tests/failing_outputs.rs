@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Roomcast, Scene, assert_flawless, assert_whole, even_rtp_ports, time_of};
+use support::{Roomcast, Scene, assert_flawless, assert_whole, even_rtp_ports, free_tcp_port, free_udp_port, time_of};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -242,4 +242,42 @@ async fn a_disk_that_is_nearly_full_ends_its_recordings_whole_and_nothing_live()
         let report = assert_flawless(file, &bridge).await;
         assert!(report["streams"][0]["duration"].as_f64() > Some(1.0), "{report:#}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nine_outputs_that_fail_in_every_way_leave_the_tenth_every_frame() {
+    let scene = Scene::start().await;
+    let disk = SmallDisk::mount("1M");
+    // Connections wait in its queue for ever: nobody accepts them, nobody reads.
+    let hole = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let hole = hole.local_addr().unwrap().port();
+    let [nobody, no_server, no_endpoint] = [(); 3].map(|()| free_tcp_port());
+    let [no_receiver, guarded] = [(); 2].map(|()| free_udp_port());
+    let failing = [
+        format!("rtmp://127.0.0.1:{nobody}/live/key"),
+        format!("rtmp://127.0.0.1:{hole}/live/key"),
+        format!("srt://127.0.0.1:{no_receiver}"),
+        format!("srt://127.0.0.1:{guarded}?passphrase=wrong-passphrase"),
+        format!("rtsp://127.0.0.1:{no_server}/live"),
+        format!("whip+http://127.0.0.1:{no_endpoint}/whip/x"),
+        disk.path("full.mkv"),
+        disk.path("full.mp4"),
+        format!("hls:{}", disk.path("www")),
+    ];
+    let listener = format!("srt://127.0.0.1:{guarded}?mode=listener&passphrase=right-passphrase");
+    let good = scene.path("good.mkv");
+    let outputs: Vec<_> = failing.iter().chain([&listener, &good]).map(String::as_str).collect();
+    let (mut bridge, wall) = scene.bridge(&outputs, &["--disk-floor", "0"]).await;
+    // Names in events are without secrets: the order of the events says nothing, their number does.
+    let mut failed = std::collections::BTreeSet::new();
+    while failed.len() < failing.len() {
+        failed.insert(bridge.wait_event("output_failed", SOON).await["output"].to_string());
+    }
+    assert!(!failed.contains(&format!("\"{good}\"")), "{failed:?}");
+    // They are tried again, and fail again.
+    bridge.wait_event("stats", SOON).await;
+    bridge.wait_event("stats", SOON).await;
+    let end = wall.now();
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(4), "{}", bridge.log());
+    assert_whole(&good, end, &bridge).await;
 }

@@ -139,6 +139,7 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
     let (events, mut published) = mpsc::channel(64);
     let stop = CancellationToken::new();
     let publishing = tokio::spawn(publish(url.clone(), options, events, stop.clone()));
+    assert!(matches!(published.recv().await, Some(PublishEvent::Started { .. })));
     assert!(matches!(published.recv().await, Some(PublishEvent::Joined { .. })));
 
     let mut session = signaling::join(url, JoinOptions::default(), CancellationToken::new());

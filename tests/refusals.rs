@@ -48,8 +48,11 @@ async fn bad_arguments_end_with_2_and_name_the_argument_and_the_way_out_before_a
         (&[room, "-o", "/proc/none/a.mkv"], &["output `/proc/none/a.mkv`", "/proc/none", "cannot be written"]),
         (&[room, "-o", "hls:/proc/none"], &["output `hls:/proc/none`", "cannot be written"]),
         (&[room, "-o", "taken.mkv"], &["output `taken.mkv`", "is a directory"]),
-        (&[room, "-o", "hls:www?segments=3"], &["output `hls:www?segments=3`", "`segments`", "segment=SECONDS"]),
-        (&[room, "-o", "rtp://127.0.0.1:5004?delay=1"], &["unknown setting `delay`", "latency=MS"]),
+        (
+            &[room, "-o", "hls:www?segments=3"],
+            &["output `hls:www?segments=3`", "`segments`", "this output has", "segment,"],
+        ),
+        (&[room, "-o", "rtp://127.0.0.1:5004?delay=1"], &["unknown setting `delay`", "this output has", "latency,"]),
         (&[room, "-o", "hls:www?segment=0"], &["output `hls:www?segment=0`", "1 to 60"]),
         // Two outputs in each other's way, however they are spelt.
         (&[room, "-o", "a.mkv", "-o", "a.mkv"], &["output `a.mkv`", "is used by"]),

@@ -11,6 +11,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
 use super::spec::RtmpDestination;
+use super::streams::Forms;
 use super::tail::Tail;
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
@@ -71,6 +72,14 @@ impl RtmpTail {
 impl Tail for RtmpTail {
     fn template(&self) -> &'static str {
         "rtmp"
+    }
+
+    fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
+        forms.only(&["video/x-h264", "audio/mpeg"], "RTMP", "let it send H.264 with --codecs h264")
+    }
+
+    fn asks_for_keyframes(&self) -> bool {
+        true
     }
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {

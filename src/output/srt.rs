@@ -14,6 +14,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
 use super::spec::{Secret, SrtDestination, SrtEnd};
+use super::streams::Forms;
 use super::tail::{Tail, ask_for_keyframe};
 use crate::media::MediaError;
 use crate::media::bus::ElementFault;
@@ -109,6 +110,14 @@ impl SrtTail {
 impl Tail for SrtTail {
     fn template(&self) -> &'static str {
         "srt"
+    }
+
+    fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
+        forms.only(&["video/x-h264", "audio/mpeg"], "MPEG-TS", "let it send H.264 with --codecs h264")
+    }
+
+    fn asks_for_keyframes(&self) -> bool {
+        true
     }
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {

@@ -15,7 +15,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::events::{OutputEvent, OutputSummary};
 use super::recording::{self, Reel};
-use super::spec::{Destination, OutputSpec, Tracks};
+use super::spec::{Destination, OutputSpec, Stream, Tracks};
 use super::stall::{self, Stall};
 use super::streams::Streams;
 use super::tail::{self, Session};
@@ -25,6 +25,9 @@ use crate::probe::Wanted;
 
 /// Pauses between attempts grow from one second to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A participant is asked for keyframes at most this often.
+const MOST_KEYFRAMES: Duration = Duration::from_secs(1);
 
 /// An output that ran this long starts again with the shortest pause when it fails.
 const STEADY: Duration = Duration::from_secs(60);
@@ -243,6 +246,9 @@ impl Output {
             sources.first_buffer().await;
             tail.verify(&pipeline, wanted).await
         }));
+        let copied = sources.video.as_ref().filter(|_| spec.tracks.video.is_some_and(Stream::is_copied));
+        let starved = copied.filter(|_| tail.asks_for_keyframes());
+        let mut keyframes = tokio::time::interval(self.session.gop.max(MOST_KEYFRAMES));
         let mut stall = Stall::default();
         let mut count = tokio::time::interval(stall::TICK);
         let failure = loop {
@@ -269,6 +275,9 @@ impl Output {
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %spec, fault = spec.scrub(fault)),
                     Some(BusEvent::Eos) | None => break OutputError::Ended,
                 },
+                _ = keyframes.tick(), if starved.is_some() => {
+                    starved.into_iter().for_each(|video| video.request_keyframe(self.clock.running_time()));
+                }
                 _ = count.tick() => {
                     let ((pushed, dropped), (sent, lost)) = (attached.counters(), tail.counters());
                     let (pushed, dropped) = (pushed + sent, dropped + lost);

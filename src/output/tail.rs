@@ -59,6 +59,12 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Whether players join at any moment and nothing in its pipeline asks for keyframes: a copied picture is asked for one
+    /// every `--gop` seconds then. An encoder makes them by itself.
+    fn asks_for_keyframes(&self) -> bool {
+        false
+    }
+
     /// Sets locations, hosts and ports on the built pipeline, before it plays.
     fn configure(&self, attached: &Attached) -> Result<(), OutputError>;
 

@@ -11,6 +11,7 @@ use super::OutputError;
 use super::attached::Attached;
 use super::players::Play;
 use super::spec::TsUdpDestination;
+use super::streams::Forms;
 use super::tail::{Tail, ask_for_keyframe};
 use crate::media::MediaError;
 use crate::probe::{self, Source, Wanted};
@@ -33,6 +34,14 @@ impl TsUdpTail {
 impl Tail for TsUdpTail {
     fn template(&self) -> &'static str {
         "ts-udp"
+    }
+
+    fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
+        forms.only(&["video/x-h264", "audio/mpeg"], "MPEG-TS", "let it send H.264 with --codecs h264")
+    }
+
+    fn asks_for_keyframes(&self) -> bool {
+        true
     }
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {

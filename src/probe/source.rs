@@ -15,7 +15,7 @@ use super::ProbeError;
 const LARGEST_SDP: usize = 256 * 1024;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// URLs that GStreamer opens itself.
-const SCHEMES: [&str; 8] = ["http", "https", "udp", "rtsp", "rtsps", "rtspt", "rtspu", "srt"];
+const SCHEMES: [&str; 9] = ["http", "https", "udp", "rtsp", "rtsps", "rtspt", "rtspu", "srt", "rtmp"];
 
 /// Something to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]

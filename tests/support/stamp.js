@@ -5,6 +5,9 @@
   const STEP = 10;
   const stamp = () => Math.floor(Date.now() / STEP) % (1 << BITS);
 
+  // A player of parts loads more than the 250 things that a browser keeps in mind.
+  performance.setResourceTimingBufferSize(10000);
+
   navigator.mediaDevices.getUserMedia = async ({ audio } = {}) => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
     const context = canvas.getContext("2d", { alpha: false });

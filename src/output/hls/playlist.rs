@@ -217,7 +217,8 @@ impl Playlist {
         }
         text.line("#EXT-X-INDEPENDENT-SEGMENTS");
         if let Some(part) = self.part_target {
-            let part = part.as_secs_f64();
+            // No part may be longer than what is said here: rounding must not make it less.
+            let part = (part.as_secs_f64() * 1000.0).ceil() / 1000.0;
             text.line(format_args!(
                 "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={:.3},HOLD-BACK={}.0,CAN-SKIP-UNTIL={}.0",
                 // Three parts are what the draft asks for; rounding must not make them less.

@@ -60,7 +60,7 @@ pub(super) fn parse(text: &str, tls: bool) -> Parsed {
     let ours = ours.join("&");
     let mut settings = Settings::new(&ours);
     let insecure = settings.word("insecure", &[("1", true), ("0", false)])?.unwrap_or(false);
-    let tracks = Tracks::take(&mut settings, &[Stream::H264], &[Stream::Aac])?;
+    let tracks = Tracks::take(&mut settings, &[Stream::H264, Stream::CopiedVideo], &[Stream::Aac])?;
     settings.end()?;
     if insecure && !tls {
         return Err("insecure=1 is about certificates, and rtmp:// has none: leave it out, or write rtmps://".into());

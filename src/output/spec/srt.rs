@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Parsed {
         return Err("pbkeylen= encrypts nothing without passphrase=".into());
     }
     let latency = Duration::from_millis(settings.number("latency", 0..=60_000)?.unwrap_or(120).into());
-    let tracks = Tracks::take(&mut settings, &[Stream::H264], &[Stream::Aac])?;
+    let tracks = Tracks::take(&mut settings, &[Stream::H264, Stream::CopiedVideo], &[Stream::Aac])?;
     settings.end()?;
     let end = match mode.unwrap_or(Mode::Caller) {
         Mode::Caller if !named => return Err(format!("whom to call is missing: {FORM}")),

@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut settings = Settings::new(url.query().unwrap_or_default());
     let ttl = settings.number("ttl", 1..=255)?.and_then(|ttl| u8::try_from(ttl).ok());
     let interface = settings.take("interface").filter(|interface| !interface.is_empty());
-    let tracks = Tracks::take(&mut settings, &[Stream::H264], &[Stream::Aac])?;
+    let tracks = Tracks::take(&mut settings, &[Stream::H264, Stream::CopiedVideo], &[Stream::Aac])?;
     settings.end()?;
     let destination = TsUdpDestination { address: SocketAddr::new(ip, port), ttl, interface };
     if destination.interface.is_some() && !destination.is_group() {
@@ -98,7 +98,7 @@ mod tests {
             ("ts+udp://nowhere.invalid:5000", "nowhere.invalid"),
             ("ts+udp://127.0.0.1:5000?interface=lo", "is for multicast groups"),
             ("ts+udp://239.1.2.3:5000?ttl=256", "from 1 to 255"),
-            ("ts+udp://127.0.0.1:5000?video=copy", "video=copy is not supported"),
+            ("ts+udp://127.0.0.1:5000?audio=copy", "audio=copy is not supported"),
         ] {
             let reason = text.parse::<OutputSpec>().unwrap_err().to_string();
             assert!(reason.contains(expected), "{text}: {reason}");
