@@ -64,7 +64,7 @@ async fn bad_arguments_end_with_2_and_name_the_argument_and_the_way_out_before_a
         (&[room, "-o", "rtp://127.0.0.1:5004?sdp=a.mkv", "-o", "a.mkv"], &["output `a.mkv`", "is used by"]),
         (&[room, "-o", "a.mkv", "--report", "./a.mkv"], &["--report ./a.mkv", "output `a.mkv`"]),
         // The settings.
-        (&[room, "-o", "a.mkv", "--codecs", "vp8,h266"], &["--codecs", "`h266`", "use vp8, h264"]),
+        (&[room, "-o", "a.mkv", "--codecs", "vp8,h266"], &["--codecs", "`h266`", "use auto or vp8, h264"]),
         (&[room, "-o", "a.mkv", "--encoder", "magic"], &["--encoder", "`magic`", "use auto"]),
         (&[room, "-o", "a.mkv", "--size", "big"], &["--size", "`big`", "like 1280x720"]),
         (&[room, "-o", "a.mkv", "--size", "1281x720"], &["--size", "`1281x720`", "even numbers"]),

@@ -26,7 +26,20 @@ pub(crate) async fn read_with_ffmpeg(input: &[&str], length: Duration) -> Readin
     let mut command = piped("ffmpeg");
     command.args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-progress", "pipe:1"]);
     let (source, before) = input.split_last().expect("an input");
-    command.args(before).args(["-i", source, "-map", "0", "-t", &length.as_secs_f64().to_string(), "-f", "null", "-"]);
+    // Times stay as they came: ffmpeg would round them to ticks of the rate that it guesses from the first pictures.
+    command.args(before).args([
+        "-i",
+        source,
+        "-map",
+        "0",
+        "-enc_time_base",
+        "-1",
+        "-t",
+        &length.as_secs_f64().to_string(),
+        "-f",
+        "null",
+        "-",
+    ]);
     let (stdout, stderr, success) = run(command, length + Duration::from_secs(30)).await;
     let last = |key: &str| {
         stdout.lines().rev().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')?.trim().parse::<f64>().ok())
