@@ -137,7 +137,7 @@ async fn judge(row: usize, source: String) -> Cell {
     let mut seen = Vec::new();
     // A browser that has to wait for the machine takes pictures and sound at moments of its own, for seconds.
     for _ in 0..3 {
-        let report = probe(&source, &["--duration", "6"]).await;
+        let report = probe(&source, &["--duration", "8"]).await;
         let skew = report["skew"]["median_ms"].as_f64().unwrap_or(f64::NAN);
         let streams = report["streams"].as_array().cloned().unwrap_or_default();
         let errors: u64 = streams.iter().filter_map(|stream| stream["decode_errors"].as_u64()).sum();
