@@ -8,7 +8,7 @@ use crate::output::{OutputSpec, SpecError};
 use crate::signaling::{RoomUrl, SignalingError};
 use crate::terms::Codec;
 
-/// Refuses an output that no [`WhipUplink`] can dial, or that would feed the room with itself, louder each time round.
+/// Refuses an output that no [`WhipUplink`](super::WhipUplink) can dial, or that would feed the room with itself, louder each time round.
 pub(in super::super) fn check(spec: &OutputSpec, room: &RoomUrl) -> Result<(), SpecError> {
     let Destination::Whip(whip) = &spec.destination else { return Ok(()) };
     let endpoint: RoomUrl = whip.endpoint.with_secrets().parse().map_err(|error| spec.refuse(format!("{error}")))?;

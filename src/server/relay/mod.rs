@@ -2,7 +2,7 @@
 //!
 //! A relay has one connection to its HTTP client ([`client`]), a seat in the room like anybody else's, and connections to
 //! the members there. RTP is forwarded between them with new numbers ([`feed`]), keyframe requests go back,
-//! sender reports keep sound and picture in step ([`reports`]); nothing is decoded. [`sessions`] owns all relays. It knows
+//! sender reports keep sound and picture in step (`rtp::reports`); nothing is decoded. [`sessions`] owns all relays. It knows
 //! nothing of HTTP: `server::whip` does.
 
 mod client;
