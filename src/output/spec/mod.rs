@@ -204,10 +204,10 @@ impl OutputSpec {
         self.text == name || self.shown == name
     }
 
-    /// The directory of a recording; `None` for what is live.
+    /// The directory of a recording, above every name that is made while it runs; `None` for what is live.
     pub fn recording_directory(&self) -> Option<&Path> {
         match &self.destination {
-            Destination::File(file) => Some(parent(&file.path)),
+            Destination::File(file) => Some(known_parent(&file.path)),
             _ => None,
         }
     }
@@ -297,6 +297,15 @@ mod tests {
         assert_eq!(tracks("a.webm"), Tracks::both(Stream::Vp8, Stream::Opus));
         assert_eq!(tracks("a.mp4?video=copy"), Tracks::both(Stream::CopiedVideo, Stream::Aac));
         assert_eq!(tracks("a.mkv?video=none"), Tracks { video: None, audio: Some(Stream::Aac) });
+    }
+
+    #[test]
+    fn the_disk_of_a_recording_is_known_before_its_directories_are() {
+        let directory = |text: &str| text.parse::<OutputSpec>().unwrap().recording_directory().map(Path::to_owned);
+        assert_eq!(directory("/srv/rec/{room}/{time}.mkv?split=10m"), Some("/srv/rec".into()));
+        assert_eq!(directory("/srv/rec/call.mkv"), Some("/srv/rec".into()));
+        assert_eq!(directory("call.mkv"), Some(".".into()));
+        assert_eq!(directory("hls:/srv/www"), None);
     }
 
     #[test]
