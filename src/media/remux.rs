@@ -27,8 +27,11 @@ pub enum RemuxError {
     /// An element failed, most often because the disk is full.
     #[error("{0}")]
     Element(ElementFault),
+    /// The pipeline ended without its end.
+    #[error("the copy ended by itself")]
+    Ended,
     /// It went no further.
-    #[error("no byte was read for {STUCK:?}")]
+    #[error("no byte was read or written for {STUCK:?}")]
     Stuck,
 }
 
@@ -48,7 +51,7 @@ pub async fn remux(
     let source = live.element("source")?;
     source.set_property("location", from.to_string_lossy().as_ref());
     live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());
-    let result = copy(&mut live, &source, progress).await;
+    let result = copy(&mut live, &source, to, progress).await;
     live.stop().await;
     result
 }
@@ -56,23 +59,27 @@ pub async fn remux(
 async fn copy(
     live: &mut pipeline::LivePipeline,
     source: &gst::Element,
+    to: &Path,
     progress: impl Fn(u64),
 ) -> Result<(), RemuxError> {
     live.play().await?;
     let mut look = tokio::time::interval(LOOK);
-    let (mut read, mut moved) = (0, tokio::time::Instant::now());
+    let (mut read, mut last, mut moved) = (0, (0, 0), tokio::time::Instant::now());
     loop {
         tokio::select! {
             event = live.next_event() => match event {
-                Some(BusEvent::Eos) | None => return Ok(()),
+                Some(BusEvent::Eos) => return Ok(()),
+                None => return Err(RemuxError::Ended),
                 Some(BusEvent::Error(fault)) => return Err(RemuxError::Element(fault)),
                 Some(BusEvent::Warning(fault)) => tracing::debug!(%fault, "while a file was copied"),
             },
             now = look.tick() => {
-                let position = source.query_position::<gst::format::Bytes>().map_or(read, |bytes| *bytes);
-                progress(position);
-                if position != read {
-                    (read, moved) = (position, now);
+                read = source.query_position::<gst::format::Bytes>().map_or(read, |bytes| *bytes);
+                progress(read);
+                // A muxer that puts the index first writes for a long time after it has read everything.
+                let position = (read, std::fs::metadata(to).map_or(0, |file| file.len()));
+                if position != last {
+                    (last, moved) = (position, now);
                 } else if now.duration_since(moved) > STUCK {
                     return Err(RemuxError::Stuck);
                 }

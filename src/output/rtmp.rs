@@ -75,7 +75,7 @@ impl Tail for RtmpTail {
     }
 
     fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
-        forms.only(&["video/x-h264", "audio/mpeg"], "RTMP", "let it send H.264 with --codecs h264")
+        forms.h264_and_aac("RTMP")
     }
 
     fn asks_for_keyframes(&self) -> bool {

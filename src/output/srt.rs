@@ -113,7 +113,7 @@ impl Tail for SrtTail {
     }
 
     fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
-        forms.only(&["video/x-h264", "audio/mpeg"], "MPEG-TS", "let it send H.264 with --codecs h264")
+        forms.h264_and_aac("MPEG-TS")
     }
 
     fn asks_for_keyframes(&self) -> bool {

@@ -105,6 +105,11 @@ impl Sources {
 }
 
 impl Forms {
+    /// Refuses everything but H.264 and AAC.
+    pub(crate) fn h264_and_aac(&self, container: &'static str) -> Result<(), OutputError> {
+        self.only(&["video/x-h264", "audio/mpeg"], container, "let it send H.264 with --codecs h264")
+    }
+
     /// Refuses codecs that are not in the list, which holds the names of caps.
     pub(crate) fn only(
         &self,

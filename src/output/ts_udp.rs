@@ -37,7 +37,7 @@ impl Tail for TsUdpTail {
     }
 
     fn accept(&self, forms: &Forms) -> Result<(), OutputError> {
-        forms.only(&["video/x-h264", "audio/mpeg"], "MPEG-TS", "let it send H.264 with --codecs h264")
+        forms.h264_and_aac("MPEG-TS")
     }
 
     fn asks_for_keyframes(&self) -> bool {
