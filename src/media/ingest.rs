@@ -8,8 +8,8 @@ mod decoders;
 mod gate;
 mod input;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -20,10 +20,11 @@ use tokio::sync::Notify;
 use self::decoders::{Sinks, decode_new_pads};
 use self::gate::Gate;
 pub use self::input::Input;
-use self::input::{PayloadTypes, answer_payload_types};
+use self::input::PayloadTypes;
 use super::MediaError;
 use super::bus::BusEvent;
 use super::clock::MediaClock;
+use super::payload_types;
 use super::pipeline::{LivePipeline, make};
 use super::producer::{Producer, appsink};
 use crate::terms::MediaKind;
@@ -98,7 +99,9 @@ impl Ingest {
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
         let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
         let frames = count_buffers(&sinks[1].raw);
-        answer_payload_types(&rtpbin, payload_types);
+        payload_types::answer(&rtpbin, move |session, payload_type| {
+            payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&(session, payload_type)).cloned()
+        });
         decode_new_pads(&pipeline, &rtpbin, sinks, keyframe_wanted);
         Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, raw, encoded, gates, frames })
     }

@@ -18,6 +18,7 @@ pub mod scaler;
 pub mod template;
 
 pub(crate) mod decode;
+pub(crate) mod payload_types;
 mod phase;
 
 pub use decode::can_decode;

@@ -228,7 +228,7 @@ impl Output {
             () = self.stop.cancelled() => return Ok(()),
         };
         if let Destination::File(file) = &spec.destination {
-            return recording::run(self, file, sources, reel, was_ready).await;
+            return recording::run(self, file, sources, forms, reel, was_ready).await;
         }
         let Some(tail) = tail::tail(spec, &self.session, &self.streams, attempt)? else { return Ok(()) };
         tail.accept(&forms)?;

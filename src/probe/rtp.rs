@@ -16,6 +16,7 @@ use gstreamer_sdp as gst_sdp;
 
 use super::ProbeError;
 use super::pipeline::element;
+use crate::media::payload_types;
 
 /// How long packets may be late: as long as players wait.
 const LATENCY_MS: u32 = 200;
@@ -29,7 +30,7 @@ struct Media {
     address: IpAddr,
     rtp_port: u16,
     rtcp_port: u16,
-    formats: Vec<(u32, gst::Caps)>,
+    formats: Vec<(u8, gst::Caps)>,
     /// Master key and salt of an encrypted stream.
     key: Option<Vec<u8>>,
 }
@@ -130,14 +131,14 @@ fn decrypt(
     Ok(decoder)
 }
 
-fn caps(sdp: &gst_sdp::SDPMessage, media: &gst_sdp::SDPMediaRef, format: &str) -> Option<(u32, gst::Caps)> {
+fn caps(sdp: &gst_sdp::SDPMessage, media: &gst_sdp::SDPMediaRef, format: &str) -> Option<(u8, gst::Caps)> {
     let payload_type: u8 = format.parse().ok().filter(|number| *number < 128)?;
     let mut caps = media.caps_from_media(i32::from(payload_type))?;
     let writable = caps.make_mut();
     sdp.attributes_to_caps(writable).ok()?;
     media.attributes_to_caps(writable).ok()?;
     writable.structure_mut(0)?.set_name("application/x-rtp");
-    Some((u32::from(payload_type), caps))
+    Some((payload_type, caps))
 }
 
 /// A group is joined, loopback stays on loopback, and any other destination is this machine by whatever address.
@@ -169,10 +170,9 @@ pub(super) fn receive(
     rtpbin.set_property_from_str("buffer-mode", "none");
     pipeline.add(&rtpbin)?;
     let maps: Vec<_> = medias.iter().map(|media| media.formats.clone()).collect();
-    rtpbin.connect("request-pt-map", false, move |values| {
-        let (session, payload_type) = (values.get(1)?.get::<u32>().ok()?, values.get(2)?.get::<u32>().ok()?);
+    payload_types::answer(&rtpbin, move |session, payload_type| {
         let formats = maps.get(session as usize)?;
-        formats.iter().find(|(known, _)| *known == payload_type).map(|(_, caps)| caps.to_value())
+        formats.iter().find(|(known, _)| *known == payload_type).map(|(_, caps)| caps.clone())
     });
     rtpbin.connect_pad_added(move |_, pad| {
         if pad.name().starts_with("recv_rtp_src_") {

@@ -93,14 +93,3 @@ fn push(appsrc: &gst_app::AppSrc, size: usize, fill: impl FnOnce(&mut [u8])) {
         tracing::trace!(appsrc = %appsrc.name(), "a packet came after the end");
     }
 }
-
-/// Tells `rtpbin` what a payload type means when it asks.
-pub(super) fn answer_payload_types(rtpbin: &gst::Element, payload_types: PayloadTypes) {
-    rtpbin.connect("request-pt-map", false, move |arguments| {
-        let session: u32 = arguments.get(1)?.get().ok()?;
-        let payload_type: u32 = arguments.get(2)?.get().ok()?;
-        let key = (session, u8::try_from(payload_type).ok()?);
-        let caps = payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        caps.map(|caps| caps.to_value())
-    });
-}

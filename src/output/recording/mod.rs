@@ -5,6 +5,7 @@
 //! `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by the supervisor, once for each attempt.
 
 mod cutter;
+mod forms;
 mod keyframe;
 mod naming;
 mod part;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::cutter::{Cutter, Step, Unit};
+use self::forms::KnownForms;
 use self::naming::Naming;
 use self::part::{Finished, Part};
 use self::thumbs::Thumbnails;
@@ -91,10 +93,11 @@ pub(super) async fn run(
     output: &Output,
     file: &FileDestination,
     sources: Sources,
+    forms: Forms,
     reel: &mut Reel,
     was_ready: &mut bool,
 ) -> Result<(), OutputError> {
-    let mut recording = Recording::start(output, file, &sources)?;
+    let mut recording = Recording::start(output, file, &sources, forms)?;
     let mut thumbs = match file.thumbs {
         Some(wanted) => {
             let pictures = output.streams.get(Stream::Pictures).ok_or(OutputError::NoStream(Stream::Pictures))?;
@@ -132,8 +135,7 @@ struct Recording<'a> {
     taps: Vec<Tap>,
     incoming: mpsc::Receiver<(MediaKind, Tapped)>,
     video: Option<Producer>,
-    /// The form of each stream as it came last, and how often it became one that a file cannot go on with.
-    forms: [Option<(gst::Caps, u32)>; 2],
+    known: KnownForms,
     part: Option<Part>,
     former: Option<Part>,
     dropped: u64,
@@ -142,7 +144,12 @@ struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    fn start(output: &'a Output, file: &'a FileDestination, sources: &Sources) -> Result<Self, OutputError> {
+    fn start(
+        output: &'a Output,
+        file: &'a FileDestination,
+        sources: &Sources,
+        forms: Forms,
+    ) -> Result<Self, OutputError> {
         let (sender, incoming) = mpsc::channel(WAITING);
         let tap = |kind, producer: &Producer| {
             let sender = sender.clone();
@@ -164,7 +171,7 @@ impl<'a> Recording<'a> {
             taps,
             incoming,
             video: sources.video.clone(),
-            forms: [None, None],
+            known: KnownForms::new(file.container, forms),
             part: None,
             former: None,
             dropped: 0,
@@ -220,20 +227,7 @@ impl<'a> Recording<'a> {
     }
 
     fn unit(&mut self, kind: MediaKind, tapped: Tapped) -> Unit<Tapped> {
-        let known = &mut self.forms[usize::from(kind == MediaKind::Audio)];
-        let form = match known {
-            Some((caps, form)) if *caps == tapped.caps => *form,
-            Some((caps, form)) => {
-                let goes_on = part::goes_on(self.file.container, caps, &tapped.caps);
-                let form = if goes_on { *form } else { *form + 1 };
-                *known = Some((tapped.caps.clone(), form));
-                form
-            }
-            None => {
-                *known = Some((tapped.caps.clone(), 0));
-                0
-            }
-        };
+        let form = self.known.note(kind, &tapped.caps);
         Unit {
             kind,
             time: tapped.time.nseconds(),
@@ -281,9 +275,7 @@ impl<'a> Recording<'a> {
         let late = self.output.clock.running_time().nseconds().saturating_sub(at);
         let start = jiff::Timestamp::now() - Duration::from_nanos(late);
         let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &self.output.session.room));
-        let form =
-            |wanted: bool, index: usize| self.forms[index].as_ref().filter(|_| wanted).map(|(caps, _)| caps.clone());
-        let forms = Forms { video: form(video, 0), audio: form(audio, 1), lower: 0 };
+        let forms = self.known.of(video, audio);
         part::check(self.file.container, &forms)?;
         let path = naming.create(start)?;
         if self.former.is_some() {

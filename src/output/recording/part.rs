@@ -100,18 +100,6 @@ fn way_out(form: &str) -> String {
     if fitting.is_empty() { other.into() } else { format!("record to {}, {other}", fitting.join(" or ")) }
 }
 
-/// Whether a file goes on when the form of one of its streams changes.
-pub(super) fn goes_on(container: Container, before: &gst::Caps, after: &gst::Caps) -> bool {
-    let name = |caps: &gst::Caps| caps.structure(0).map(|form| form.name().to_string());
-    match (container, name(before)) {
-        // Their frames say their size themselves, and players follow it.
-        (Container::Matroska | Container::WebM, Some(form)) if form == "video/x-vp8" || form == "video/x-vp9" => {
-            name(after) == Some(form)
-        }
-        _ => before == after,
-    }
-}
-
 impl Part {
     /// Begins a file, which exists and is empty.
     pub(super) async fn open(
