@@ -58,6 +58,8 @@ pub struct BridgeConfig {
     pub network: NetworkConfig,
     /// The `Origin` header for the room's server.
     pub origin: Option<String>,
+    /// An earlier bridge of this room was killed: files get the numbers after its own, HLS playlists go on.
+    pub resume: bool,
     /// Where the manifest of the session is written; `None` is beside the files of participants, if there are any.
     pub manifest: Option<PathBuf>,
     /// Where the caller is going to write what the run was like: checked, not written.
@@ -87,6 +89,7 @@ impl BridgeConfig {
             network: NetworkConfig::default(),
             origin: None,
             report: None,
+            resume: false,
             manifest: None,
         }
     }

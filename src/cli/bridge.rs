@@ -108,8 +108,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Write who was there, when, and which files have it to this file [default: session.json beside the files of participants].
+    /// A bridge that is started again with the manifest of one that was killed goes on with its clock.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Go on where a bridge that was killed has left off: its files stay, the next part follows (call.part2.mkv), and playlists of
+    /// HLS in fragmented MP4 go on with a discontinuity. `serve` starts a bridge again in this way.
+    #[arg(long)]
+    resume: bool,
     /// Read commands from stdin, one JSON object per line: {"command":"attach","output":"URL"}, {"command":"detach","output":"URL"},
     /// {"command":"stop"}; its end stops the bridge.
     #[arg(long)]
@@ -172,6 +177,7 @@ impl Options {
             ice_servers: self.ice_servers.clone(),
             network: self.network.config(),
             report: self.report.clone(),
+            resume: self.resume,
             manifest: self.manifest.clone(),
             ..BridgeConfig::new(room, outputs)
         })

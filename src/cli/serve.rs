@@ -22,6 +22,7 @@ use super::{Context, Exit, Failure, print_line};
   roomcast serve --listen :8080 --allow-origin https://calls.example.org
   roomcast serve --listen :8080 --whip-token SECRET
   roomcast serve --low-latency --renditions 720p,360p,audio
+  roomcast serve --record 'rec/{room}-{time}.mp4'
   roomcast serve --listen unix:/run/roomcast.sock --no-bridges
   roomcast serve --listen :8080 --udp-port 40000-40015 --public-ip 198.51.100.7
 
@@ -58,6 +59,11 @@ pub(crate) struct Options {
     /// Several sizes of the picture to choose from, and sound alone: 720p,360p,audio. Each costs an encoder.
     #[arg(long, value_name = "LIST", conflicts_with = "no_bridges", value_parser = renditions)]
     renditions: Option<String>,
+    /// Record every room to this file, from the first participant to the last, watched or not: rec/{room}-{time}.mkv, with settings as
+    /// in `bridge --output`; may be repeated. {room} must be in it. rec/ROOM.session.json (or session.json in a directory of the
+    /// room's own) names the files: after a crash of the room's bridge the recording goes on in a further part.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_bridges", value_parser = recording)]
+    record: Vec<OutputSpec>,
     #[command(flatten)]
     network: NetworkOptions,
 }
@@ -75,7 +81,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         let hls = hls_settings(options.low_latency, options.renditions.as_deref());
         let output = format!("hls:x?{hls}").parse::<OutputSpec>().map_err(Failure::bad_arguments)?;
         output.check_heights(options.size.height).map_err(Failure::bad_arguments)?;
-        Some(GatewayConfig { idle, arguments, most, hls, ..config })
+        Some(GatewayConfig { idle, arguments, most, hls, record: options.record, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {
@@ -106,6 +112,18 @@ fn hls_settings(low_latency: bool, renditions: Option<&str>) -> String {
 fn renditions(list: &str) -> Result<String, String> {
     let settings = hls_settings(false, Some(list));
     format!("hls:x?{settings}").parse::<OutputSpec>().map(|_| list.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Checks what rooms are recorded to.
+fn recording(text: &str) -> Result<OutputSpec, String> {
+    let spec = text.parse::<OutputSpec>().map_err(|error| error.to_string())?;
+    match spec.manifest("r") {
+        None => Err("only a file can be recorded to: rec/{room}.mkv, for example".into()),
+        Some(path) if path == spec.manifest("s").unwrap_or_default() || !text.contains("{room}") => {
+            Err("put {room} into it, rec/{room}.mkv for example: rooms must not share a file".into())
+        }
+        Some(_) => Ok(spec),
+    }
 }
 
 /// Says where the server is.

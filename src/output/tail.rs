@@ -44,6 +44,10 @@ pub struct Session {
     pub uplink: Arc<dyn Uplink>,
     /// From one keyframe to the next.
     pub gop: Duration,
+    /// An earlier bridge of this room was killed: what it has left goes on.
+    pub resume: bool,
+    /// A manifest names the files: none is moved.
+    pub manifest: bool,
     /// The means to encrypt packets.
     pub protection: Protection,
 }

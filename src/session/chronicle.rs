@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::keeper::{self, Keeper};
-use super::manifest::{Loss, Manifest, ManifestError, Part, Participant, Pause, Reconnect, Track, Visit, relative};
+use super::manifest::{Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit, relative};
 use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
 
 /// Strangers come and go as often as they like; a manifest does not grow for ever.
@@ -33,7 +33,7 @@ impl Chronicle {
         let (manifest, base) = match keeper::take_up(&path, room)? {
             Some(mut earlier) => {
                 // Two processes have only the wall clock in common. Nothing may come before what is known already.
-                let known = earlier.files.iter().map(|part| part.offset + part.duration.unwrap_or_default());
+                let known = earlier.times().map(|(_, offset, duration)| offset + duration.unwrap_or_default());
                 let known = known.fold(earlier.restarts.last().copied().unwrap_or_default(), f64::max);
                 let base = millis(now.duration_since(earlier.started).as_secs_f64().max(known));
                 earlier.restarts.push(base);
@@ -136,14 +136,27 @@ impl Chronicle {
         self.keep();
     }
 
+    /// A file with the mix of everybody has begun.
+    pub fn mix_began(&mut self, file: &Path, output: &str, tracks: Vec<MediaKind>, at: Duration) {
+        let (path, offset, output) = (self.relative(file), self.seconds(at), output.to_owned());
+        let earlier = self.manifest.mixes.iter().filter(|part| part.output == output);
+        let part = earlier.map(|part| part.part).max().unwrap_or(0) + 1;
+        self.manifest.mixes.push(MixPart { path, output, part, tracks, offset, duration: None, complete: false });
+        self.keep();
+    }
+
     /// Nothing more is written to a file. Files that have not begun here are not known.
     pub fn file_ended(&mut self, file: &Path, length: Duration, complete: bool) {
         let path = self.relative(file);
+        let duration = Some(millis(length.as_secs_f64()));
         if let Some(part) = self.manifest.files.iter_mut().rev().find(|part| part.path == path) {
-            part.duration = Some(millis(length.as_secs_f64()));
-            part.complete = complete;
-            self.keep();
+            (part.duration, part.complete) = (duration, complete);
+        } else if let Some(part) = self.manifest.mixes.iter_mut().rev().find(|part| part.path == path) {
+            (part.duration, part.complete) = (duration, complete);
+        } else {
+            return;
         }
+        self.keep();
     }
 
     /// The session is over.
@@ -191,6 +204,7 @@ mod tests {
         chronicle.file_began(&file, &alice, vec![MediaKind::Video], at(101.6004));
         chronicle.file_ended(&file, at(3.0), true);
         chronicle.file_began(&directory.path().join("alice.part2.mkv"), &alice, vec![MediaKind::Video], at(105.1));
+        chronicle.mix_began(&directory.path().join("all.mp4"), "all.mp4", vec![MediaKind::Audio], at(106.0));
         let Chronicle { keeper, .. } = chronicle;
         keeper.finish().await;
         let manifest = Manifest::read(&path).unwrap();
@@ -204,11 +218,15 @@ mod tests {
         let later = started + jiff::SignedDuration::from_secs(60);
         let mut chronicle = Chronicle::begin(path.clone(), "r", later, at(3.0)).unwrap();
         chronicle.joined(&alice, at(4.0));
+        chronicle.mix_began(&directory.path().join("all.part2.mp4"), "all.mp4", vec![MediaKind::Audio], at(5.0));
+        chronicle.file_ended(&directory.path().join("all.part2.mp4"), at(4.5), true);
         chronicle.end(at(10.0)).await;
         let manifest = Manifest::read(&path).unwrap();
         let visits = &manifest.participants[0].visits;
         assert_eq!((visits[0].left, visits[0].reason.as_deref()), (Some(60.0), Some("the bridge was killed")));
         assert_eq!((visits[1].joined, &manifest.restarts[..], manifest.ended), (61.0, &[60.0][..], Some(67.0)));
         assert_eq!(manifest.files.len(), 2);
+        let mixes = manifest.mixes.iter().map(|part| (part.part, part.offset, part.duration, part.complete));
+        assert_eq!(mixes.collect::<Vec<_>>(), [(1, 6.0, None, false), (2, 62.0, Some(4.5), true)]);
     }
 }

@@ -28,8 +28,11 @@ pub struct Manifest {
     pub ended: Option<f64>,
     /// Everybody who was there, in the order in which they came.
     pub participants: Vec<Participant>,
-    /// Every file, in the order in which they began.
+    /// Every file of a participant, in the order in which they began.
     pub files: Vec<Part>,
+    /// Every file of everybody together, in the order in which they began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixes: Vec<MixPart>,
     /// When a connection was lost.
     #[serde(default)]
     pub reconnects: Vec<Reconnect>,
@@ -120,6 +123,26 @@ pub struct Part {
     pub complete: bool,
 }
 
+/// A file with the mix of everybody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MixPart {
+    /// Where it is, seen from the manifest.
+    pub path: PathBuf,
+    /// The output that it belongs to, as it was asked for.
+    pub output: String,
+    /// The how manieth of this output, from 1.
+    pub part: u32,
+    /// What is in it.
+    pub tracks: Vec<MediaKind>,
+    /// The zero of its own time, exact to the millisecond.
+    pub offset: f64,
+    /// Seconds; nothing while it grows, and after a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Whether its end was written.
+    pub complete: bool,
+}
+
 /// A connection was lost and sought again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reconnect {
@@ -164,6 +187,7 @@ impl Manifest {
             ended: None,
             participants: Vec::new(),
             files: Vec::new(),
+            mixes: Vec::new(),
             reconnects: Vec::new(),
             restarts: Vec::new(),
         }
@@ -192,14 +216,19 @@ impl Manifest {
 
     /// Refuses times that no clock shows.
     fn check(&self) -> Result<(), String> {
-        for part in &self.files {
-            let times = [Some(part.offset), part.duration];
+        for (path, offset, duration) in self.times() {
             // A year is longer than any call.
-            if times.into_iter().flatten().any(|time| !(0.0..=366.0 * 86_400.0).contains(&time)) {
-                return Err(format!("the offset or duration of {} is not a time", part.path.display()));
+            if [Some(offset), duration].into_iter().flatten().any(|time| !(0.0..=366.0 * 86_400.0).contains(&time)) {
+                return Err(format!("the offset or duration of {} is not a time", path.display()));
             }
         }
         Ok(())
+    }
+
+    /// Path, offset and duration of every file.
+    pub(super) fn times(&self) -> impl Iterator<Item = (&Path, f64, Option<f64>)> {
+        let files = self.files.iter().map(|part| (part.path.as_path(), part.offset, part.duration));
+        files.chain(self.mixes.iter().map(|part| (part.path.as_path(), part.offset, part.duration)))
     }
 }
 

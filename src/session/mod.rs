@@ -12,5 +12,5 @@ mod plan;
 
 pub use chronicle::Chronicle;
 pub use keeper::Keeper;
-pub use manifest::{FORMAT, Loss, Manifest, ManifestError, Part, Participant, Pause, Reconnect, Track, Visit};
+pub use manifest::{FORMAT, Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit};
 pub use mix::{Form, LeftOut, MixError, MixOptions, MixReport, mix};

@@ -1,8 +1,11 @@
 //! What the room tells the manifest of its session.
 
+use std::path::Path;
+use std::time::Duration;
+
 use super::super::events::Event;
 use super::Room;
-use crate::output::OutputSpec;
+use crate::output::{OutputSpec, Stream};
 use crate::session::Chronicle;
 
 impl Room {
@@ -17,6 +20,14 @@ impl Room {
             Ok(chronicle) => self.chronicle = Some(chronicle),
             // A call is recorded once; what is missing can be found out afterwards.
             Err(error) => tracing::error!(%error, "there will be no manifest"),
+        }
+    }
+
+    /// A recording of everybody has begun a file.
+    pub(super) fn mix_began(&mut self, output: &str, path: &Path, at: Duration) {
+        let (Some(chronicle), Some((outputs, _))) = (&mut self.chronicle, &self.outputs) else { return };
+        if let Some(spec) = outputs.running().find(|spec| spec.is_called(output)) {
+            chronicle.mix_began(path, output, spec.tracks.iter().map(Stream::kind).collect(), at);
         }
     }
 

@@ -33,6 +33,7 @@ impl Room {
     /// The outputs of the configuration begin when the room is joined.
     pub(super) async fn start_outputs(&mut self) {
         self.started = Some((jiff::Timestamp::now(), Instant::now()));
+        self.begin_chronicle();
         let session = Session {
             room: self.config.room.room().to_owned(),
             fps: self.config.canvas.fps,
@@ -40,9 +41,10 @@ impl Room {
             bitrates: (self.config.video_bitrate, self.config.audio_bitrate),
             uplink: Arc::new(WhipUplink::new(&self.config.network, self.config.ice_servers.clone())),
             gop: Duration::from_secs_f64(self.config.gop),
+            resume: self.config.resume,
+            manifest: self.chronicle.is_some(),
             protection: peer::protect,
         };
-        self.begin_chronicle();
         let (sender, receiver) = mpsc::channel(REPORTS);
         self.outputs = Some((Outputs::new(session, self.clock.clone(), sender), receiver));
         for spec in self.config.outputs.clone().into_iter().filter(|spec| !spec.is_pattern()) {

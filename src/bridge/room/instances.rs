@@ -239,7 +239,7 @@ impl Room {
 
     /// A file has begun: the one before it is not needed any more.
     pub(super) fn file_began(&mut self, output: &str, path: &Path, at: Duration) {
-        let Some(instance) = self.instances.running.get(output) else { return };
+        let Some(instance) = self.instances.running.get(output) else { return self.mix_began(output, path, at) };
         if let Some(chronicle) = &mut self.chronicle {
             let tracks = instance.tracks.iter().map(Stream::kind).collect();
             chronicle.file_began(path, &instance.participant, tracks, at);

@@ -33,7 +33,7 @@ pub(crate) struct FragmentsTail {
     destination: HlsDestination,
     tracks: Tracks,
     session: Session,
-    /// An earlier attempt has left playlists that go on.
+    /// An earlier attempt, or a bridge that was killed, has left playlists that go on.
     resumes: bool,
     /// How many segments are complete in every rendition.
     complete: OnceLock<watch::Receiver<u64>>,
@@ -49,7 +49,8 @@ struct Branch {
 
 impl FragmentsTail {
     pub(crate) fn new(destination: HlsDestination, tracks: Tracks, session: Session, attempt: u32) -> Self {
-        Self { destination, tracks, session, resumes: attempt > 0, complete: OnceLock::new() }
+        let resumes = attempt > 0 || session.resume;
+        Self { destination, tracks, session, resumes, complete: OnceLock::new() }
     }
 
     fn branches(&self) -> Vec<Branch> {

@@ -274,7 +274,10 @@ impl<'a> Recording<'a> {
     async fn open(&mut self, at: u64, video: bool, audio: bool, reel: &mut Reel) -> Result<(), OutputError> {
         let late = self.output.clock.running_time().nseconds().saturating_sub(at);
         let start = jiff::Timestamp::now() - Duration::from_nanos(late);
-        let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &self.output.session.room));
+        let session = &self.output.session;
+        // What a manifest names keeps its name, and so does what a killed bridge has left.
+        let aside = !(session.resume || session.manifest);
+        let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &session.room, aside));
         let forms = self.known.of(video, audio);
         part::check(self.file.container, &forms)?;
         let path = naming.create(start)?;

@@ -22,24 +22,28 @@ pub(super) struct Naming {
     timed: bool,
     /// Whether even the first file has its number.
     split: bool,
+    /// Whether what has the name of an unnumbered file is moved aside; otherwise that is part 1, and numbers go on after it.
+    aside: bool,
     next: u32,
 }
 
 impl Naming {
-    pub(super) fn new(file: &FileDestination, room: &str) -> Self {
+    /// `aside` says whether what has the name of an unnumbered file is moved aside; otherwise that is part 1.
+    pub(super) fn new(file: &FileDestination, room: &str, aside: bool) -> Self {
         let pattern = file.path.to_string_lossy().into_owned();
         let has = |key| names::keys(&pattern).contains(&key);
         let (indexed, timed) = (has("index"), has("time"));
-        Self { pattern, room: room.to_owned(), indexed, timed, split: file.split.is_some(), next: 1 }
+        Self { pattern, room: room.to_owned(), indexed, timed, split: file.split.is_some(), aside, next: 1 }
     }
 
     /// Makes the next file, empty, for a part that begins at `start`. Numbers go on after those of earlier recordings; what has
-    /// the name of an unnumbered file is moved aside.
+    /// the name of an unnumbered file is moved aside, unless it is to be gone on with.
     pub(super) fn create(&mut self, start: Timestamp) -> Result<PathBuf, OutputError> {
         for number in self.next..=self.next.saturating_add(ATTEMPTS) {
             let path = self.name(start, number);
             std::fs::create_dir_all(parent(&path)).map_err(OutputError::io(parent(&path)))?;
-            if number == 1
+            if self.aside
+                && number == 1
                 && !self.indexed
                 && !self.timed
                 && !self.split
@@ -101,7 +105,7 @@ mod tests {
     fn naming(directory: &Path, output: &str, room: &str) -> Naming {
         let spec: OutputSpec = format!("{}/{output}", directory.display()).parse().unwrap();
         let Destination::File(file) = spec.destination else { panic!() };
-        Naming::new(&file, room)
+        Naming::new(&file, room, true)
     }
 
     fn names(directory: &Path, output: &str, room: &str, seconds: &[i64]) -> Vec<String> {
@@ -141,6 +145,20 @@ mod tests {
             names(directory, "{room}/{time}.mkv", "weekly", &[0, 0, 1]),
             ["weekly/20231114T221320Z.mkv", "weekly/20231114T221320Z.part2.mkv", "weekly/20231114T221321Z.mkv"]
         );
+    }
+
+    #[test]
+    fn what_a_killed_bridge_has_left_is_the_part_before() {
+        let directory = tempfile::tempdir().unwrap();
+        for (output, expected) in [("a.mkv", "a.part2.mkv"), ("b-{index}.mkv", "b-0002.mkv"), ("c.mp4?split=1s", "c.part2.mp4")] {
+            let first = names(directory.path(), output, "r", &[0]).remove(0);
+            std::fs::write(directory.path().join(&first), "first").unwrap();
+            let mut next = naming(directory.path(), output, "r");
+            next.aside = false;
+            let path = next.create(Timestamp::from_second(1_700_000_001).unwrap()).unwrap();
+            assert_eq!(path, directory.path().join(expected));
+            assert_eq!(std::fs::read_to_string(directory.path().join(first)).unwrap(), "first");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `{participant}` in an output: a pattern of which every participant gets an output of their own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -129,6 +129,21 @@ impl OutputSpec {
             Destination::File(file) if self.is_pattern() => Some(fixed(super::parent(&file.path))),
             _ => None,
         }
+    }
+
+    /// Where the manifest of a room's session is that this output records: beside its files, above what changes from part to part and
+    /// from participant to participant. With the room's name in the file's own, several rooms share a directory. `None` for what
+    /// is live.
+    pub fn manifest(&self, room: &str) -> Option<PathBuf> {
+        let Destination::File(file) = &self.destination else { return None };
+        let changes = |path: &&Path| {
+            let keys = ["time", "index", "participant"];
+            !names::keys(&path.to_string_lossy()).iter().any(|key| keys.contains(key))
+        };
+        let directory = super::parent(&file.path).ancestors().find(changes).filter(|path| !path.as_os_str().is_empty());
+        let directory = directory.unwrap_or_else(|| Path::new(".")).to_string_lossy();
+        let name = if names::keys(&directory).contains(&"room") { "session.json" } else { "{room}.session.json" };
+        Some(names::fill(&format!("{directory}/{name}"), &[("room", room)]))
     }
 
     /// The output of one participant, with these tracks: a file that does not exist yet (`NAME.part2.mkv` when `NAME.mkv`
@@ -279,6 +294,22 @@ mod tests {
         let pattern = pattern("hls:www/{participant}");
         let error = pattern.instance(&ParticipantId::new("a"), pattern.tracks, |_| true).unwrap_err().to_string();
         assert!(error.contains("hls:www/a") && error.contains("in use"), "{error}");
+    }
+
+    #[test]
+    fn a_rooms_manifest_is_beside_its_recordings() {
+        for (text, expected) in [
+            ("rec/{room}.mkv", "rec/a b.session.json"),
+            ("rec/{room}-{time}.mp4", "rec/a b.session.json"),
+            ("/rec/{room}/{time}/call.mkv", "/rec/a b/session.json"),
+            ("rec/{time}/{room}.mkv", "rec/a b.session.json"),
+            ("rec/{room}/{participant}.mkv", "rec/a b/session.json"),
+            ("{room}.webm", "./a b.session.json"),
+        ] {
+            let spec: OutputSpec = text.parse().unwrap();
+            assert_eq!(spec.manifest("a b"), Some(expected.into()), "{text}");
+        }
+        assert_eq!(pattern("hls:www/{participant}").manifest("r"), None);
     }
 
     #[test]

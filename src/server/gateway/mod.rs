@@ -5,6 +5,7 @@
 //! crashes, one room's watchers reconnect and nothing else notices. No media passes through here.
 
 mod plan;
+mod recorded;
 mod state;
 mod supervisor;
 
@@ -18,12 +19,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::recorded::Recorded;
 pub use plan::{BridgePlan, LiveFiles, rtp_output};
 pub use state::{BridgeState, BridgeStatus, LiveMedia, OutputState};
 pub use supervisor::Viewing;
 
 use super::listen::reachable;
 use super::mesh::rooms::Rooms;
+use crate::output::OutputSpec;
 use crate::signaling::is_gateway;
 use crate::terms::ParticipantId;
 
@@ -51,7 +54,9 @@ pub struct GatewayConfig {
     pub start_wait: Duration,
     /// How long a bridge may take to finish its files before it is killed.
     pub stop_timeout: Duration,
-    /// The first wait before a crashed bridge is started again; it doubles up to 30 times this.
+    /// What rooms are recorded to, from the first participant to the last: files with the room's name in their path.
+    pub record: Vec<OutputSpec>,
+    /// The first wait before a crashed bridge is started again; it doubles up to half a minute.
     pub restart: Duration,
 }
 
@@ -76,7 +81,9 @@ impl GatewayConfig {
             exit_when_empty: Duration::from_secs(10),
             start_wait: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(12),
-            restart: Duration::from_secs(1),
+            record: Vec::new(),
+            // A room is without its recording for this long, and for a start.
+            restart: Duration::from_millis(100),
         }
     }
 }
@@ -134,6 +141,7 @@ impl Gateway {
             rooms,
             directory,
             bridges: BTreeMap::new(),
+            recorded: Recorded::default(),
             supervisors: JoinSet::new(),
             cancel,
         };
@@ -180,15 +188,22 @@ struct Owner {
     /// Where bridges write what we serve; gone with us.
     directory: tempfile::TempDir,
     bridges: BTreeMap<String, Viewing>,
+    recorded: Recorded,
     supervisors: JoinSet<()>,
     cancel: CancellationToken,
 }
 
 impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Request>) {
+        let mut look = tokio::time::interval(recorded::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let request = tokio::select! {
                 () = self.cancel.cancelled() => break,
+                _ = look.tick(), if !self.config.record.is_empty() => {
+                    self.record().await;
+                    continue;
+                }
                 Some(ended) = self.supervisors.join_next() => {
                     self.forget(ended);
                     continue;
@@ -238,10 +253,14 @@ impl Owner {
         if members.all(|member| is_gateway(&ParticipantId::new(member))) {
             return Err(GatewayError::EmptyRoom(room.to_owned()));
         }
+        self.on_demand(room)
+    }
+
+    fn on_demand(&mut self, room: &str) -> Result<Viewing, GatewayError> {
         if self.bridges.len() >= self.config.most {
             return Err(GatewayError::TooMany(self.config.most));
         }
-        let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls)
+        let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls, &self.config.record)
             .map_err(|source| GatewayError::Resources { room: room.to_owned(), source })?;
         self.start(plan)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::output::any_free_rtp_ports;
+use crate::output::{OutputSpec, any_free_rtp_ports};
 
 /// A bridge to be run.
 #[derive(Debug)]
@@ -16,8 +16,12 @@ pub struct BridgePlan {
     pub(super) outputs: Vec<String>,
     pub(super) hls: PathBuf,
     pub(super) sdp: PathBuf,
+    /// Where the bridge says which files it has written, if it records.
+    pub(super) manifest: Option<PathBuf>,
     /// Runs whether somebody watches or not.
     pub(super) stays: bool,
+    /// Runs, watched or not, as long as somebody is in the room.
+    pub(super) records: bool,
     /// What is deleted when the bridge has ended.
     pub(super) directory: Option<tempfile::TempDir>,
 }
@@ -36,17 +40,24 @@ pub struct LiveFiles {
 impl BridgePlan {
     /// A bridge with outputs of the caller's choice, two of which the server offers as live media too.
     pub fn new(room: &str, outputs: Vec<String>, hls: PathBuf, sdp: PathBuf) -> Self {
-        Self { room: room.to_owned(), outputs, hls, sdp, stays: true, directory: None }
+        Self { room: room.to_owned(), outputs, hls, sdp, manifest: None, stays: true, records: false, directory: None }
     }
 
-    /// A bridge for who watches a room, in a directory of its own. The room's name is not part of any path.
-    pub(super) fn on_demand(room: &str, parent: &Path, settings: &str) -> io::Result<Self> {
+    /// A bridge for who watches a room, in a directory of its own. The room's name is not part of any path but those of
+    /// recordings, where it is made safe.
+    pub(super) fn on_demand(room: &str, parent: &Path, settings: &str, record: &[OutputSpec]) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("bridge-").tempdir_in(parent)?;
         let (hls, sdp) = (directory.path().join("hls"), directory.path().join("live.sdp"));
         let port = any_free_rtp_ports()?;
         let settings = if settings.is_empty() { String::new() } else { format!("?{settings}") };
-        let outputs = vec![format!("hls:{}{settings}", hls.display()), rtp_output(port, &sdp)];
-        Ok(Self { room: room.to_owned(), outputs, hls, sdp, stays: false, directory: Some(directory) })
+        let mut outputs = vec![format!("hls:{}{settings}", hls.display()), rtp_output(port, &sdp)];
+        outputs.extend(record.iter().map(OutputSpec::to_string));
+        let manifest = record.iter().find_map(|spec| spec.manifest(room));
+        if let Some(directory) = manifest.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(directory)?;
+        }
+        let (stays, records) = (false, !record.is_empty());
+        Ok(Self { room: room.to_owned(), outputs, hls, sdp, manifest, stays, records, directory: Some(directory) })
     }
 
     pub(super) fn files(&self, ts_socket: PathBuf) -> LiveFiles {
@@ -101,7 +112,7 @@ mod tests {
         let parent = private_directory().unwrap();
         assert_eq!(parent.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         for room in ["../../etc", "a/b", "é &?#=", "room"] {
-            let plan = BridgePlan::on_demand(room, parent.path(), "").unwrap();
+            let plan = BridgePlan::on_demand(room, parent.path(), "", &[]).unwrap();
             assert!(plan.hls.starts_with(parent.path()) && plan.sdp.starts_with(parent.path()));
             assert!(!plan.hls.display().to_string().contains(".."));
             let url: crate::signaling::RoomUrl =

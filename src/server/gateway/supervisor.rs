@@ -23,6 +23,8 @@ use super::state::{BridgeState, BridgeStatus};
 const LINE: usize = 256 * 1024;
 /// What is left in a dead process's pipes is read for so long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The longest wait before a bridge that crashes again and again is started again.
+const LONGEST: Duration = Duration::from_secs(30);
 /// A bridge that has run for so long has earned a quick restart.
 const STABLE: Duration = Duration::from_secs(60);
 /// The exit code of bad arguments: starting again would change nothing.
@@ -88,9 +90,10 @@ impl Supervisor {
     pub(super) async fn run(mut self) {
         let room = self.plan.room.clone();
         let mut backoff = self.backoff();
+        let mut resume = false;
         loop {
             let started = Instant::now();
-            let outcome = self.run_once().await;
+            let outcome = self.run_once(std::mem::replace(&mut resume, true)).await;
             if started.elapsed() >= STABLE {
                 backoff = self.backoff();
             }
@@ -115,7 +118,7 @@ impl Supervisor {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.stop.cancelled() => break,
-                () = idle(&mut self.seen, &self.config, self.plan.stays) => break,
+                () = idle(&mut self.seen, &self.config, self.plan.stays || self.plan.records) => break,
             }
         }
         self.state.send_modify(|state| state.status = BridgeStatus::Stopped);
@@ -124,13 +127,12 @@ impl Supervisor {
     }
 
     fn backoff(&self) -> ExponentialBackoff {
-        let first = self.config.restart;
-        ExponentialBuilder::new().with_min_delay(first).with_max_delay(first * 30).without_max_times().build()
+        ExponentialBuilder::new().with_min_delay(self.config.restart).with_max_delay(LONGEST).without_max_times().build()
     }
 
     /// Runs one process to its end.
-    async fn run_once(&mut self) -> Outcome {
-        let mut child = match self.spawn() {
+    async fn run_once(&mut self, resume: bool) -> Outcome {
+        let mut child = match self.spawn(resume) {
             Ok(child) => child,
             Err(error) => return Outcome::Crashed(format!("{} cannot be run: {error}", self.config.program.display())),
         };
@@ -164,7 +166,7 @@ impl Supervisor {
                     stdin = None;
                     kill_at = Some(Instant::now() + self.config.stop_timeout);
                 }
-                () = idle(&mut self.seen, &self.config, self.plan.stays), if stdin.is_some() => {
+                () = idle(&mut self.seen, &self.config, self.plan.stays || self.plan.records), if stdin.is_some() => {
                     tracing::info!(room = self.plan.room, "nobody watches any more");
                     stdin = None;
                     kill_at = Some(Instant::now() + self.config.stop_timeout);
@@ -197,7 +199,7 @@ impl Supervisor {
         if stdin.is_none() { Outcome::Stopped } else { outcome(status, &last_line) }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
+    fn spawn(&self, resume: bool) -> std::io::Result<Child> {
         let mut command = Command::new(&self.config.program);
         command.arg("bridge").arg(&self.url);
         for output in &self.plan.outputs {
@@ -205,6 +207,12 @@ impl Supervisor {
         }
         command.arg("-o").arg(format!("ts+unix:{}", self.files.ts_socket.display()));
         command.args(["--json", "--control"]);
+        if let Some(manifest) = &self.plan.manifest {
+            command.arg("--manifest").arg(manifest);
+        }
+        if resume {
+            command.arg("--resume");
+        }
         if !self.plan.stays {
             command.arg("--exit-when-empty").arg(self.config.exit_when_empty.as_secs().to_string());
         }
@@ -243,8 +251,8 @@ fn outcome(status: std::io::Result<ExitStatus>, last_line: &str) -> Outcome {
 }
 
 /// Ends when nobody has watched for the idle time.
-async fn idle(seen: &mut watch::Receiver<Instant>, config: &GatewayConfig, stays: bool) {
-    if stays {
+async fn idle(seen: &mut watch::Receiver<Instant>, config: &GatewayConfig, unwatched: bool) {
+    if unwatched {
         return std::future::pending().await;
     }
     loop {
