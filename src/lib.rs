@@ -16,7 +16,7 @@
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! rtp                               packets, the taps that hand them out, and their numbering
-//! terms  telemetry                  the words they share: Codec, SessionDescription, IceCandidate …; logging
+//! terms  telemetry  durable         the words they share: Codec, SessionDescription, IceCandidate …; logging; what a power cut leaves
 //! ```
 //!
 //! Data flows one way: `bridge` hands the RTP of each `peer` to a `media::ingest`, which decodes it for `media::mixer`, which
@@ -26,6 +26,7 @@
 //! happens is told as [`bridge::Event`]s; `ARCHITECTURE.md` says who owns what, and how a protocol or an output is added.
 
 pub mod bridge;
+mod durable;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod media;

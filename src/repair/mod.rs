@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use self::contents::Contents;
+use crate::durable;
 use crate::media::remux::{RemuxError, remux};
 
 /// A file that changed this recently is being written.
@@ -144,6 +145,7 @@ pub async fn repair(path: &Path, force: bool, progress: impl Fn(u64)) -> Result<
     std::fs::set_permissions(copy.path(), metadata.permissions())?;
     copy.as_file().sync_all()?;
     copy.persist(path).map_err(|error| error.error)?;
+    durable::name(path)?;
     Ok(Outcome::Repaired { duration: copied })
 }
 

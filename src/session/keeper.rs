@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::manifest::{Manifest, ManifestError};
+use crate::durable;
 
 /// Writes one manifest after every change, from a task of its own: a slow disk holds up nobody.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub(super) fn write(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    Ok(())
+    durable::name(path)
 }
 
 /// What an earlier run left at this place: its session goes on when it was killed; one that ended stays, as `session.1.json`.

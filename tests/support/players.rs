@@ -1,5 +1,7 @@
 //! ffmpeg and ffprobe as readers of what roomcast makes.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -141,4 +143,20 @@ async fn run(command: tokio::process::Command, within: Duration) -> (String, Str
     let status = timeout(within, reading).await;
     let Ok(status) = status else { panic!("ffmpeg still reads after {within:?}") };
     (stdout, stderr, status.success())
+}
+
+/// Where the stream of a file ends that ends first, in the file's own time, by what its packets say.
+pub(crate) async fn packets_end(file: &Path) -> f64 {
+    let mut command = piped("ffprobe");
+    command.args(["-v", "error", "-show_entries", "packet=stream_index,pts_time,duration_time", "-of", "json"]);
+    let output = command.arg(file).output().await.expect("ffprobe is installed: apt-get install ffmpeg");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("ffprobe prints JSON");
+    let time = |packet: &Value, name: &str| packet[name].as_str().and_then(|time| time.parse::<f64>().ok());
+    let mut ends = BTreeMap::<u64, f64>::new();
+    for packet in report["packets"].as_array().into_iter().flatten() {
+        let Some(from) = time(packet, "pts_time") else { continue };
+        let end = ends.entry(packet["stream_index"].as_u64().expect("a number")).or_default();
+        *end = end.max(from + time(packet, "duration_time").unwrap_or(0.0));
+    }
+    ends.into_values().reduce(f64::min).unwrap_or(0.0)
 }

@@ -10,6 +10,7 @@ mod keyframe;
 mod naming;
 mod part;
 mod seekable;
+mod syncing;
 mod thumbs;
 
 use std::pin::Pin;
@@ -200,7 +201,7 @@ impl<'a> Recording<'a> {
                         self.obey(step, reel).await?;
                     }
                 }
-                event = next_event(&mut self.part) => match event {
+                event = next_event(&mut self.part) => match event? {
                     Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
                     Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.output.spec, %fault),
                     Some(BusEvent::Eos) | None => return Err(OutputError::Ended),
@@ -313,7 +314,7 @@ fn give(part: Option<&mut Part>, unit: Unit<Tapped>) -> u64 {
     u64::from(!part.is_some_and(|part| part.give(unit.kind, &unit.payload)))
 }
 
-async fn next_event(part: &mut Option<Part>) -> Option<BusEvent> {
+async fn next_event(part: &mut Option<Part>) -> Result<Option<BusEvent>, OutputError> {
     match part {
         Some(part) => part.next_event().await,
         None => std::future::pending().await,

@@ -12,6 +12,7 @@ use super::super::OutputError;
 use super::super::spec::Container;
 use super::super::streams::Forms;
 use super::seekable;
+use super::syncing::{self, Syncing};
 use crate::media::MediaError;
 use crate::media::bus::BusEvent;
 use crate::media::clock::MediaClock;
@@ -39,6 +40,7 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct Part {
     live: LivePipeline,
+    syncing: Syncing,
     path: PathBuf,
     container: Container,
     ends: Ends,
@@ -134,8 +136,9 @@ impl Part {
         };
         let video = forms.video.as_ref().map(|caps| input("video", caps)).transpose()?;
         let audio = forms.audio.as_ref().map(|caps| input("audio", caps)).transpose()?;
+        let syncing = Syncing::start(path);
         let mut part =
-            Self { live, path: path.to_owned(), container, ends, plain, video, audio, start, from, until: from };
+            Self { live, syncing, path: path.to_owned(), container, ends, plain, video, audio, start, from, until: from };
         if let Err(error) = part.live.play().await {
             part.abandon().await;
             return Err(error.into());
@@ -190,8 +193,12 @@ impl Part {
         }
     }
 
-    pub(super) async fn next_event(&mut self) -> Option<BusEvent> {
-        self.live.next_event().await
+    /// What its pipeline says next; fails when the disk does not take what was written.
+    pub(super) async fn next_event(&mut self) -> Result<Option<BusEvent>, OutputError> {
+        tokio::select! {
+            event = self.live.next_event() => Ok(event),
+            error = self.syncing.failed() => Err(error),
+        }
     }
 
     /// Writes the end, and makes an MP4 seekable. Fails when the end could not be written.
@@ -216,6 +223,8 @@ impl Part {
         if self.container == Container::Mp4 && self.plain {
             seekable::make(&self.path, self.ends).await;
         }
+        // Whoever hears that it is complete may delete what it was made of.
+        syncing::complete(&self.path).await?;
         let bytes = std::fs::metadata(&self.path).map_err(OutputError::io(&self.path))?.len();
         let duration = Duration::from_nanos(self.until.saturating_sub(self.from));
         Ok(Finished { file: self.path, start: self.start, duration, bytes })

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::naming::with_stem;
+use crate::durable;
 use crate::media::remux::remux;
 use crate::media::template::Ends;
 
@@ -19,11 +20,18 @@ impl Drop for Copy {
     }
 }
 
+/// Puts the copy in the original's place when the disk has all of it: otherwise a power cut could leave neither.
+async fn replace(copy: &Path, path: &Path) -> std::io::Result<()> {
+    let (copy, path) = (copy.to_owned(), path.to_owned());
+    let replacing = tokio::task::spawn_blocking(move || durable::data(&copy).and_then(|()| std::fs::rename(&copy, &path)));
+    replacing.await.map_err(std::io::Error::other)?
+}
+
 /// Makes the file seekable, or leaves it as it is and says why.
 pub(super) async fn make(path: &Path, ends: Ends) {
     let copy = Copy(with_stem(path, |stem| format!(".{stem}.seekable")));
     let reason = match tokio::time::timeout(REMUX, remux("remux-mp4", ends, path, &copy.0, |_| {})).await {
-        Ok(Ok(())) => match std::fs::rename(&copy.0, path) {
+        Ok(Ok(())) => match replace(&copy.0, path).await {
             Ok(()) => return,
             Err(error) => error.to_string(),
         },
