@@ -9,13 +9,12 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use support::{Roomcast, one_at_a_time, packets_end, read_with_ffmpeg};
+use support::{LoopDisk, Roomcast, one_at_a_time, packets_end, read_with_ffmpeg};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(40);
@@ -25,62 +24,6 @@ const LOST: f64 = 5.0;
 
 /// What is recorded.
 const FILES: [&str; 3] = ["call.mkv", "call.mp4", "sound.ogg"];
-
-/// A file system in a file, or a directory where that is not permitted.
-struct Disk {
-    home: tempfile::TempDir,
-    is_mounted: bool,
-}
-
-fn run(program: &str, arguments: &[&Path]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
-}
-
-fn mount(image: &Path, to: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(to).unwrap();
-    run("mount", &["-o".as_ref(), "loop".as_ref(), image, to])
-}
-
-impl Disk {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let image = home.path().join("image");
-        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-        let made = run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image]);
-        let mounted = made.and_then(|()| mount(&image, &home.path().join("disk")));
-        if let Err(reason) = &mounted {
-            std::fs::create_dir_all(home.path().join("disk")).unwrap();
-            eprintln!("NO LOOP DEVICE ({reason}): judged by what the bridge says it has synced alone");
-        }
-        Self { home, is_mounted: mounted.is_ok() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join("disk").join(name)
-    }
-
-    /// What a machine finds that starts again after a cut: a mounted copy.
-    fn cut(&self, number: usize) -> Option<PathBuf> {
-        let (image, to) = (format!("image{number}"), format!("cut{number}"));
-        let (image, to) = (self.home.path().join(image), self.home.path().join(to));
-        self.is_mounted.then(|| {
-            std::fs::copy(self.home.path().join("image"), &image).unwrap();
-            mount(&image, &to).expect("what mounted before mounts again");
-            to
-        })
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.home.path()).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
-            // Lazily: whoever still writes to it must not keep it. A directory is not mounted.
-            Command::new("umount").arg("-l").arg(entry.path()).output().ok();
-        }
-    }
-}
 
 /// What the bridge says about its syncs.
 fn said(bridge: &Roomcast) -> impl Iterator<Item = Value> {
@@ -116,7 +59,7 @@ async fn a_power_cut_takes_five_seconds_of_a_recording_at_most() {
     let _turn = one_at_a_time().await;
     let (_server, base) = Roomcast::serve(&["--no-bridges"]).await;
     let room = format!("{}/ws?room=r", base.replace("http", "mesh+ws"));
-    let disk = Disk::new();
+    let disk = LoopDisk::new();
     let _person = Roomcast::start(["publish", &room, "--size", "320x180", "--fps", "15"]);
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_roomcast"));
     command.env("RUST_LOG", "warn,roomcast::durable=trace");
@@ -133,7 +76,7 @@ async fn a_power_cut_takes_five_seconds_of_a_recording_at_most() {
     for number in 0..3 {
         // So long that all of it would be lost, and then at any moment between two syncs.
         sleep(Duration::from_secs_f64(if number == 0 { 4.0 } else { 1.0 } + 2.0 * rand::random::<f64>())).await;
-        let known = disk.home.path().join(format!("known{number}"));
+        let known = disk.beside(&format!("known{number}"));
         std::fs::create_dir(&known).unwrap();
         let cut = Timestamp::now();
         for name in FILES {

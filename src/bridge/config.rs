@@ -50,6 +50,8 @@ pub struct BridgeConfig {
     pub exit_when_empty: Option<Duration>,
     /// Recordings end when their disk has fewer free bytes than this.
     pub disk_floor: u64,
+    /// The oldest complete recordings are deleted before that.
+    pub prune: bool,
     /// How long outputs may take to write their end.
     pub stop_timeout: Duration,
     /// STUN and TURN servers, besides those which the room gives.
@@ -84,6 +86,7 @@ impl BridgeConfig {
             duration: None,
             exit_when_empty: None,
             disk_floor: 500_000_000,
+            prune: false,
             stop_timeout: Duration::from_secs(10),
             ice_servers: Vec::new(),
             network: NetworkConfig::default(),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::session::prune;
+
 /// The rate at which a disk fills is measured over this time: whoever else writes to it counts as well.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,29 @@ impl Disks {
         let seconds_left = forecast(seen, Instant::now(), free, floor);
         Some(DiskState { directory: directory.to_owned(), free, seconds_left })
     }
+}
+
+/// An earlier recording that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) start: jiff::Timestamp,
+}
+
+/// Deletes earlier recordings, the oldest first, until a disk has more free bytes than `floor`. May take seconds.
+pub(crate) fn make_room(directory: &Path, own: Option<&Path>, floor: u64) -> Vec<Pruned> {
+    let mut pruned = Vec::new();
+    for earlier in prune::earlier(directory, own) {
+        if !free_bytes(directory).is_ok_and(|free| free < floor) {
+            break;
+        }
+        match earlier.delete() {
+            Ok(bytes) => pruned.push(Pruned { file: earlier.file, bytes, start: earlier.start }),
+            Err(error) => tracing::warn!(file = %earlier.file.display(), %error, "could not be deleted"),
+        }
+    }
+    pruned
 }
 
 /// Bytes that an ordinary user can still write to the disk of a directory.

@@ -110,6 +110,27 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// A recording's disk was so slow that its buffer of some seconds did not do: this is not in the file.
+    MediaLost {
+        /// As it was asked for.
+        output: String,
+        /// Whose, when it is one of a pattern with `{participant}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
+        /// Pictures and pieces of sound in the last second.
+        units: u64,
+        /// The same since the output began.
+        total: u64,
+    },
+    /// With `--prune`: an earlier recording was deleted, because its disk had reached `--disk-floor`.
+    RecordingPruned {
+        /// The file.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// When it was begun.
+        start: Timestamp,
+    },
     /// An output has ended: it was detached, or the bridge ends.
     OutputStopped {
         /// As it was asked for.

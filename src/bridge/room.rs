@@ -2,6 +2,7 @@
 
 mod chronicle;
 mod control;
+mod disks;
 mod ending;
 mod instances;
 mod own;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::control::Control;
+use self::disks::Pruning;
 use self::instances::{Instances, Own};
 use super::BridgeError;
 use super::config::BridgeConfig;
@@ -84,6 +86,7 @@ pub async fn run(
         everybody: HashSet::new(),
         redial: Redial::default(),
         disks: Disks::default(),
+        pruning: Pruning::default(),
         copied: None,
         instances: Instances::new(&config.outputs),
         chronicle: None,
@@ -137,6 +140,7 @@ struct Room {
     everybody: HashSet<ParticipantId>,
     redial: Redial,
     disks: Disks,
+    pruning: Pruning,
     /// Whose streams are passed on as they come: the seat, and how many streams.
     copied: Option<(u64, usize)>,
     /// The outputs of single participants.

@@ -98,6 +98,10 @@ pub(crate) struct Options {
     /// Recordings end, whole, when their disk has less than this left; live outputs go on. Bytes; k, M and G are understood.
     #[arg(long, default_value = "500M", value_name = "BYTES", value_parser = bytes)]
     disk_floor: u64,
+    /// Delete the oldest complete recordings when their disk reaches --disk-floor, instead of ending the new ones: only files below the
+    /// directory that is recorded to which a manifest there names, and their pictures. Writes a manifest like --manifest.
+    #[arg(long)]
+    prune: bool,
     /// Our name in the room; by default one that is recognised as a bridge.
     #[arg(long)]
     name: Option<String>,
@@ -173,6 +177,7 @@ impl Options {
             duration: self.duration,
             exit_when_empty: self.exit_when_empty,
             disk_floor: self.disk_floor,
+            prune: self.prune,
             stop_timeout: self.stop_timeout,
             ice_servers: self.ice_servers.clone(),
             network: self.network.config(),
@@ -273,6 +278,12 @@ fn describe(event: &Event) -> Option<String> {
         },
         Event::PartFinished { file, duration, bytes, .. } => {
             format!("complete: {} ({duration:.1} s, {})", file.display(), indicatif::HumanBytes(*bytes))
+        }
+        Event::MediaLost { output, units, total, .. } => {
+            format!("LOST: {output}: its disk is too slow: {units} pictures and pieces of sound, {total} in all")
+        }
+        Event::RecordingPruned { file, bytes, .. } => {
+            format!("deleted: {} ({}): the disk is full", file.display(), indicatif::HumanBytes(*bytes))
         }
         Event::OutputStopped { output, complete, .. } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })

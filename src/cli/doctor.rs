@@ -1,9 +1,11 @@
 //! `roomcast doctor`: says whether this machine can do the main job, what to do when it cannot, and how many rooms it carries.
 
+mod disk;
 mod speed;
 mod system;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use roomcast::media::elements::{self, Job};
 use roomcast::media::{MediaError, template};
@@ -17,6 +19,9 @@ pub(crate) struct Options {
     /// Leave out the measurement of encoding, which takes a few seconds of one core.
     #[arg(long)]
     no_speed: bool,
+    /// The directory that is going to be recorded to: how long its disk will last, and whether it is fast enough.
+    #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+    dir: PathBuf,
     #[command(flatten)]
     pipelines: Pipelines,
 }
@@ -71,7 +76,7 @@ struct Diagnosis {
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {
     options.pipelines.take()?;
     let stop = context.shutdown.token();
-    let examination = tokio::task::spawn_blocking(move || examine(!options.no_speed));
+    let examination = tokio::task::spawn_blocking(move || examine(!options.no_speed, &options.dir));
     let diagnosis = tokio::select! {
         diagnosis = examination => diagnosis?,
         () = stop.cancelled() => return Ok(Exit::Internal),
@@ -84,7 +89,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     Ok(if diagnosis.verdict == Verdict::Bad { Exit::FaultFound } else { Exit::Done })
 }
 
-fn examine(with_speed: bool) -> Diagnosis {
+fn examine(with_speed: bool, directory: &Path) -> Diagnosis {
     let mut checks = Vec::new();
     let mut speed = None;
     match elements::init() {
@@ -105,6 +110,7 @@ fn examine(with_speed: bool) -> Diagnosis {
         Err(error) => checks.push(Check::bad("GStreamer", error.to_string(), "apt install libgstreamer1.0-0")),
     }
     checks.extend(system::checks());
+    checks.extend(disk::checks(directory));
     let worst = checks.iter().map(|check| check.verdict).max_by_key(|verdict| *verdict as u8);
     Diagnosis { verdict: worst.unwrap_or(Verdict::Good), checks, speed }
 }

@@ -51,6 +51,11 @@ impl Chronicle {
         Ok(chronicle)
     }
 
+    /// Where its manifest is.
+    pub fn path(&self) -> &Path {
+        self.keeper.path()
+    }
+
     fn keep(&self) {
         self.keeper.keep(&self.manifest);
     }

@@ -9,6 +9,7 @@ mod keeper;
 mod manifest;
 mod mix;
 mod plan;
+pub mod prune;
 
 pub use chronicle::Chronicle;
 pub use keeper::Keeper;

@@ -11,11 +11,17 @@ use crate::session::Chronicle;
 impl Room {
     /// Begins the manifest beside the files of participants, if there are such files.
     pub(super) fn begin_chronicle(&mut self) {
-        let beside = self.instances.patterns().iter().find_map(OutputSpec::session_directory);
-        let Some(path) = self.config.manifest.clone().or_else(|| beside.map(|place| place.join("session.json"))) else {
-            return;
-        };
         let (room, zero) = (self.config.room.room(), self.clock.running_time().into());
+        let beside = self.instances.patterns().iter().find_map(OutputSpec::session_directory);
+        let beside = beside.map(|place| place.join("session.json"));
+        // What may be deleted one day has to be known as ours.
+        let prunable = || self.config.outputs.iter().find_map(|spec| spec.manifest(room)).filter(|_| self.config.prune);
+        let Some(path) = self.config.manifest.clone().or(beside).or_else(prunable) else { return };
+        if let Some(directory) = path.parent()
+            && let Err(error) = std::fs::create_dir_all(directory)
+        {
+            tracing::error!(directory = %directory.display(), %error, "there will be no manifest");
+        }
         match Chronicle::begin(path, room, jiff::Timestamp::now(), zero) {
             Ok(chronicle) => self.chronicle = Some(chronicle),
             // A call is recorded once; what is missing can be found out afterwards.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::super::BridgeError;
-use super::super::disk::DiskState;
 use super::super::events::Event;
 use super::super::participant::{Message, Needs};
 use super::super::state::{OutputPhase, OutputState};
@@ -155,35 +154,6 @@ impl Room {
         if before != self.needs() {
             self.tell_needs();
         }
-    }
-
-    /// Looks at the disks of recordings, and ends those whose disk is nearly full.
-    pub(super) async fn watch_disks(&mut self) -> Vec<DiskState> {
-        let Some((outputs, _)) = &self.outputs else { return Vec::new() };
-        let floor = self.config.disk_floor;
-        let (mut states, mut ended) = (Vec::<DiskState>::new(), Vec::new());
-        for spec in outputs.running() {
-            let Some(directory) = spec.recording_directory() else { continue };
-            let known = states.iter().find(|state| state.directory == directory).cloned();
-            let Some(state) = known.clone().or_else(|| self.disks.look(directory, floor)) else { continue };
-            if state.free < floor {
-                let error = format!(
-                    "{} has only {} MB left, fewer than --disk-floor {} MB: the recording was ended",
-                    directory.display(),
-                    state.free / 1_000_000,
-                    floor / 1_000_000
-                );
-                ended.extend(outputs.end(spec, &error).then(|| (spec.to_string(), error)));
-            }
-            if known.is_none() {
-                states.push(state);
-            }
-        }
-        for (output, error) in ended {
-            let participant = self.instances.participant(&output);
-            self.tell(Event::OutputFailed { output, participant, error, retry_in: None }).await;
-        }
-        states
     }
 
     /// Takes everybody into a mixer that has begun.

@@ -23,8 +23,13 @@ impl Room {
                 self.tell(Event::OutputFailed { output, participant, error, retry_in }).await;
             }
             OutputEvent::Counted { output, pushed, dropped } => {
-                let state = self.output_states.entry(output).or_default();
+                let state = self.output_states.entry(output.clone()).or_default();
+                let units = dropped.saturating_sub(state.dropped);
                 (state.pushed, state.dropped) = (pushed, dropped);
+                if units > 0 && self.is_recording(&output) {
+                    let participant = self.instances.participant(&output);
+                    self.tell(Event::MediaLost { output, participant, units, total: dropped }).await;
+                }
             }
             OutputEvent::Wants { output, tracks, streams } => self.feed_otherwise(&output, tracks, &streams).await,
             OutputEvent::PartFinished { output, file, start, duration, bytes } => {
@@ -38,6 +43,12 @@ impl Room {
             }
             OutputEvent::Ended { output, complete } => self.output_ended(output, complete).await,
         }
+    }
+
+    /// What is lost of a live stream is late; what is lost of a recording is gone.
+    fn is_recording(&self, output: &str) -> bool {
+        let mut running = self.outputs.iter().flat_map(|(outputs, _)| outputs.running());
+        running.any(|spec| spec.is_called(output) && spec.recording_directory().is_some())
     }
 
     pub(super) async fn snapshot(&mut self, tell: bool) {

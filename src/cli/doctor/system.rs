@@ -1,10 +1,8 @@
-//! What the operating system gives: ports, socket buffers, clocks, descriptors, disk.
+//! What the operating system gives: ports, socket buffers, clocks, descriptors.
 
-use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::statvfs;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, socket_recv_buffer_size};
 use rustix::process::{Resource, getrlimit};
 
@@ -14,8 +12,6 @@ use super::Check;
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 /// A bridge has about forty per participant and output.
 const DESCRIPTORS: u64 = 1024;
-/// An hour of two recordings at 2 Mb/s.
-const FREE_DISK: u64 = 2 * 1024 * 1024 * 1024;
 /// How far the two clocks may go apart while nobody looks.
 const CLOCK_STEP: Duration = Duration::from_millis(5);
 const CLOCK_WINDOW: Duration = Duration::from_millis(200);
@@ -23,7 +19,7 @@ const CLOCK_WINDOW: Duration = Duration::from_millis(200);
 const EARLIEST: Duration = Duration::from_secs(1_577_836_800);
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![ports(), receive_buffer(), clock(), descriptors(), disk()]
+    vec![ports(), receive_buffer(), clock(), descriptors()]
 }
 
 /// RTP wants an even port and RTCP the one above it.
@@ -90,24 +86,6 @@ fn descriptors() -> Check {
         Some(limit) if limit < DESCRIPTORS => Check::limited(name, format!("{limit}"), "ulimit -n 4096"),
         Some(limit) => Check::good(name, format!("{limit}")),
         None => Check::good(name, "no limit"),
-    }
-}
-
-fn disk() -> Check {
-    let name = "free disk here";
-    let free = statvfs(".").map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let here = || std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_else(|_| ".".into());
-    match free {
-        Ok(free) => {
-            let seen = format!("{:.1} GiB in {}", free as f64 / 1_073_741_824.0, here());
-            let is_read_only = fs::metadata(".").is_ok_and(|metadata| metadata.permissions().readonly());
-            match (free >= FREE_DISK, is_read_only) {
-                (true, false) => Check::good(name, seen),
-                (_, true) => Check::limited(name, format!("{seen}, read-only"), "record to another directory"),
-                (false, _) => Check::limited(name, seen, "an hour of recording takes about 1 GiB per file"),
-            }
-        }
-        Err(error) => Check::limited(name, error.to_string(), "record to another directory"),
     }
 }
 
