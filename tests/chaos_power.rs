@@ -75,7 +75,7 @@ async fn a_power_cut_takes_five_seconds_of_a_recording_at_most() {
     let mut cuts = Vec::new();
     for number in 0..3 {
         // So long that all of it would be lost, and then at any moment between two syncs.
-        sleep(Duration::from_secs_f64(if number == 0 { 4.0 } else { 1.0 } + 2.0 * rand::random::<f64>())).await;
+        sleep(Duration::from_secs_f64(if number == 0 { 6.0 } else { 1.0 } + 2.0 * rand::random::<f64>())).await;
         let known = disk.beside(&format!("known{number}"));
         std::fs::create_dir(&known).unwrap();
         let cut = Timestamp::now();

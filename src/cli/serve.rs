@@ -12,7 +12,7 @@ use serde_json::json;
 use url::Url;
 
 use super::network::NetworkOptions;
-use super::parse::size;
+use super::parse::{bytes, size};
 use super::{Context, Exit, Failure, print_line};
 
 /// Options of `roomcast serve`.
@@ -64,6 +64,12 @@ pub(crate) struct Options {
     /// room's own) names the files: after a crash of the room's bridge the recording goes on in a further part.
     #[arg(long, value_name = "FILE", conflicts_with = "no_bridges", value_parser = recording)]
     record: Vec<OutputSpec>,
+    /// Recordings end, whole, when their disk has less than this left [default: 500M]. Bytes; k, M and G are understood.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, requires = "record")]
+    disk_floor: Option<u64>,
+    /// Delete the oldest complete recordings when their disk reaches --disk-floor, instead of ending the new ones.
+    #[arg(long, requires = "record")]
+    prune: bool,
     #[command(flatten)]
     network: NetworkOptions,
 }
@@ -76,7 +82,9 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         // A port cannot be shared by processes: no more bridges than ports.
         let most = options.network.children().map_or(config.most, |ports| ports.min(config.most));
         let picture = ["--size", &options.size.to_string(), "--fps", &options.fps.to_string()].map(str::to_owned);
-        let arguments = picture.into_iter().chain(options.network.arguments()).collect();
+        let floor = options.disk_floor.into_iter().flat_map(|bytes| ["--disk-floor".to_owned(), bytes.to_string()]);
+        let prune = options.prune.then(|| "--prune".to_owned());
+        let arguments = picture.into_iter().chain(options.network.arguments()).chain(floor).chain(prune).collect();
         let idle = Duration::from_secs(options.bridge_idle);
         let hls = hls_settings(options.low_latency, options.renditions.as_deref());
         let output = format!("hls:x?{hls}").parse::<OutputSpec>().map_err(Failure::bad_arguments)?;
@@ -148,4 +156,19 @@ pub(super) fn room_page(server: &Server, path: &[&str]) -> String {
         segments.extend(path);
     }
     url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_never_share_a_recording() {
+        for good in ["rec/{room}.mkv", "rec/{room}/{time}.mp4?split=10m", "rec/{room}/{participant}.mkv"] {
+            assert!(recording(good).is_ok(), "{good}");
+        }
+        for (bad, reason) in [("rec/call.mkv", "{room}"), ("hls:{room}", "only a file"), ("rec/{room}.avi", "not clear")] {
+            assert!(recording(bad).unwrap_err().contains(reason), "{bad}");
+        }
+    }
 }
