@@ -29,7 +29,8 @@ async fn units(path: &str) -> [u64; 2] {
     let report = probe(path, &[]).await;
     ["video", "audio"].map(|kind| {
         let streams = report["streams"].as_array().unwrap();
-        let stream = streams.iter().find(|stream| stream["kind"] == kind).unwrap_or_else(|| panic!("{path}: {report:#}"));
+        let stream =
+            streams.iter().find(|stream| stream["kind"] == kind).unwrap_or_else(|| panic!("{path}: {report:#}"));
         assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&0.into(), &0.into()), "{path}: {report:#}");
         stream["frames"].as_u64().unwrap()
     })

@@ -195,7 +195,8 @@ async fn a_killed_bridge_goes_on_in_a_next_part_and_other_rooms_do_not_notice() 
     for ending in ["mkv", "mp4"] {
         let parts: Vec<_> = mixes.iter().filter(|part| part["path"].as_str().unwrap().ends_with(ending)).collect();
         for (index, part) in parts.iter().enumerate() {
-            let name = if index == 0 { format!("doomed.{ending}") } else { format!("doomed.part{}.{ending}", index + 1) };
+            let name =
+                if index == 0 { format!("doomed.{ending}") } else { format!("doomed.part{}.{ending}", index + 1) };
             let last = index == 2;
             assert_eq!((&part["path"], &part["part"]), (&json!(name), &json!(index + 1)), "{session:#}");
             assert_eq!((&part["complete"], part["duration"].is_number()), (&json!(last), last), "{session:#}");

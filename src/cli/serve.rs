@@ -167,7 +167,9 @@ mod tests {
         for good in ["rec/{room}.mkv", "rec/{room}/{time}.mp4?split=10m", "rec/{room}/{participant}.mkv"] {
             assert!(recording(good).is_ok(), "{good}");
         }
-        for (bad, reason) in [("rec/call.mkv", "{room}"), ("hls:{room}", "only a file"), ("rec/{room}.avi", "not clear")] {
+        for (bad, reason) in
+            [("rec/call.mkv", "{room}"), ("hls:{room}", "only a file"), ("rec/{room}.avi", "not clear")]
+        {
             assert!(recording(bad).unwrap_err().contains(reason), "{bad}");
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::keeper::{self, Keeper};
-use super::manifest::{Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit, relative};
+use super::manifest::{
+    Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit, relative,
+};
 use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
 
 /// Strangers come and go as often as they like; a manifest does not grow for ever.

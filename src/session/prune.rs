@@ -114,7 +114,13 @@ impl Earlier {
             let then = self.start.checked_sub(ABOUT).ok()? <= made && made <= self.end.checked_add(ABOUT).ok()?;
             (named && numbered && then).then_some(())
         };
-        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| is_one(path).is_some()).collect()
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_one(path).is_some())
+            .collect()
     }
 }
 
@@ -138,7 +144,15 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let directory = outer.path().join("rec");
         std::fs::create_dir_all(directory.join("room")).unwrap();
-        for file in ["rec/new.mkv", "rec/old.mp4", "rec/growing.mkv", "rec/room/b.mkv", "rec/notes.txt", "rec/foreign.mkv", "else.mkv"] {
+        for file in [
+            "rec/new.mkv",
+            "rec/old.mp4",
+            "rec/growing.mkv",
+            "rec/room/b.mkv",
+            "rec/notes.txt",
+            "rec/foreign.mkv",
+            "else.mkv",
+        ] {
             std::fs::write(outer.path().join(file), "x").unwrap();
         }
         std::os::unix::fs::symlink(outer.path().join("else.mkv"), directory.join("link.mkv")).unwrap();
@@ -160,7 +174,15 @@ mod tests {
     fn pictures_that_were_made_meanwhile_go_with_their_recording() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        for name in ["call.part2.mkv", "call.0001.jpg", "call.0002.jpg", "caller.0001.jpg", "call.jpg", "call.1.jpg", ".0001.jpg"] {
+        for name in [
+            "call.part2.mkv",
+            "call.0001.jpg",
+            "call.0002.jpg",
+            "caller.0001.jpg",
+            "call.jpg",
+            "call.1.jpg",
+            ".0001.jpg",
+        ] {
             std::fs::write(path(name), "xyz").unwrap();
         }
         let past = SystemTime::now() - std::time::Duration::from_secs(3600);

@@ -30,7 +30,9 @@ impl LoopDisk {
         let mounted = made.and_then(|()| mount(&image, &home.path().join("disk")));
         if let Err(reason) = &mounted {
             std::fs::create_dir_all(home.path().join("disk")).expect("a directory");
-            eprintln!("NO LOOP DEVICE may be used here, which needs root and e2fsprogs ({reason}): judged in another way");
+            eprintln!(
+                "NO LOOP DEVICE may be used here, which needs root and e2fsprogs ({reason}): judged in another way"
+            );
         }
         Self { home, is_mounted: mounted.is_ok() }
     }
@@ -63,7 +65,8 @@ impl LoopDisk {
     /// From now on, and no more: whoever writes to it waits.
     pub(crate) fn freeze(&self, is_frozen: bool) {
         let how = if is_frozen { "--freeze" } else { "--unfreeze" };
-        run("fsfreeze", &[how.as_ref(), &self.path("")]).expect("a mounted disk can be frozen: apt-get install util-linux");
+        run("fsfreeze", &[how.as_ref(), &self.path("")])
+            .expect("a mounted disk can be frozen: apt-get install util-linux");
     }
 }
 

@@ -74,10 +74,18 @@ fn speed(directory: &Path) -> Check {
             if rate >= SLOWEST as f64 {
                 Check::good(name, seen)
             } else {
-                Check::limited(name, seen, "a recording that is behind for more than some seconds loses pictures: use a faster disk")
+                Check::limited(
+                    name,
+                    seen,
+                    "a recording that is behind for more than some seconds loses pictures: use a faster disk",
+                )
             }
         }
-        Err(error) => Check::limited(name, format!("{}: {error}", directory.display()), "record to a directory that can be written"),
+        Err(error) => Check::limited(
+            name,
+            format!("{}: {error}", directory.display()),
+            "record to a directory that can be written",
+        ),
     }
 }
 

@@ -150,7 +150,9 @@ mod tests {
     #[test]
     fn what_a_killed_bridge_has_left_is_the_part_before() {
         let directory = tempfile::tempdir().unwrap();
-        for (output, expected) in [("a.mkv", "a.part2.mkv"), ("b-{index}.mkv", "b-0002.mkv"), ("c.mp4?split=1s", "c.part2.mp4")] {
+        for (output, expected) in
+            [("a.mkv", "a.part2.mkv"), ("b-{index}.mkv", "b-0002.mkv"), ("c.mp4?split=1s", "c.part2.mp4")]
+        {
             let first = names(directory.path(), output, "r", &[0]).remove(0);
             std::fs::write(directory.path().join(&first), "first").unwrap();
             let mut next = naming(directory.path(), output, "r");

@@ -137,8 +137,19 @@ impl Part {
         let video = forms.video.as_ref().map(|caps| input("video", caps)).transpose()?;
         let audio = forms.audio.as_ref().map(|caps| input("audio", caps)).transpose()?;
         let syncing = Syncing::start(path);
-        let mut part =
-            Self { live, syncing, path: path.to_owned(), container, ends, plain, video, audio, start, from, until: from };
+        let mut part = Self {
+            live,
+            syncing,
+            path: path.to_owned(),
+            container,
+            ends,
+            plain,
+            video,
+            audio,
+            start,
+            from,
+            until: from,
+        };
         if let Err(error) = part.live.play().await {
             part.abandon().await;
             return Err(error.into());

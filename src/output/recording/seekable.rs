@@ -23,7 +23,8 @@ impl Drop for Copy {
 /// Puts the copy in the original's place when the disk has all of it: otherwise a power cut could leave neither.
 async fn replace(copy: &Path, path: &Path) -> std::io::Result<()> {
     let (copy, path) = (copy.to_owned(), path.to_owned());
-    let replacing = tokio::task::spawn_blocking(move || durable::data(&copy).and_then(|()| std::fs::rename(&copy, &path)));
+    let replacing =
+        tokio::task::spawn_blocking(move || durable::data(&copy).and_then(|()| std::fs::rename(&copy, &path)));
     replacing.await.map_err(std::io::Error::other)?
 }
 

@@ -34,7 +34,11 @@ impl Owner {
             match self.on_demand(&info.room) {
                 Ok(_) => tracing::info!(room = info.room, "is recorded"),
                 Err(GatewayError::TooMany(most)) => {
-                    tracing::error!(room = info.room, most, "is NOT recorded: as many bridges run as this server carries");
+                    tracing::error!(
+                        room = info.room,
+                        most,
+                        "is NOT recorded: as many bridges run as this server carries"
+                    );
                 }
                 Err(error) => tracing::error!(room = info.room, %error, "is NOT recorded"),
             }

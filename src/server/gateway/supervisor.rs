@@ -127,7 +127,11 @@ impl Supervisor {
     }
 
     fn backoff(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new().with_min_delay(self.config.restart).with_max_delay(LONGEST).without_max_times().build()
+        ExponentialBuilder::new()
+            .with_min_delay(self.config.restart)
+            .with_max_delay(LONGEST)
+            .without_max_times()
+            .build()
     }
 
     /// Runs one process to its end.
