@@ -145,18 +145,33 @@ async fn run(command: tokio::process::Command, within: Duration) -> (String, Str
     (stdout, stderr, status.success())
 }
 
-/// Where the stream of a file ends that ends first, in the file's own time, by what its packets say.
+/// Where the stream of a file ends that ends first, in the file's own time, by what its packets say; 0 when nothing can be read.
 pub(crate) async fn packets_end(file: &Path) -> f64 {
     let mut command = piped("ffprobe");
-    command.args(["-v", "error", "-show_entries", "packet=stream_index,pts_time,duration_time", "-of", "json"]);
+    command.args([
+        "-v",
+        "error",
+        "-show_entries",
+        "stream=index:packet=stream_index,pts_time,duration_time",
+        "-of",
+        "json",
+    ]);
     let output = command.arg(file).output().await.expect("ffprobe is installed: apt-get install ffmpeg");
     let report: Value = serde_json::from_slice(&output.stdout).expect("ffprobe prints JSON");
     let time = |packet: &Value, name: &str| packet[name].as_str().and_then(|time| time.parse::<f64>().ok());
-    let mut ends = BTreeMap::<u64, f64>::new();
+    let streams = report["streams"].as_array().into_iter().flatten();
+    // A stream without a packet ends where it begins.
+    let mut ends: BTreeMap<_, _> = streams.filter_map(|stream| Some((stream["index"].as_u64()?, 0.0))).collect();
     for packet in report["packets"].as_array().into_iter().flatten() {
         let Some(from) = time(packet, "pts_time") else { continue };
         let end = ends.entry(packet["stream_index"].as_u64().expect("a number")).or_default();
         *end = end.max(from + time(packet, "duration_time").unwrap_or(0.0));
     }
+    let bytes = std::fs::metadata(file).map(|file| file.len());
+    eprintln!(
+        "{}: {bytes:?} bytes, streams end at {ends:.2?} {}",
+        file.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     ends.into_values().reduce(f64::min).unwrap_or(0.0)
 }
