@@ -161,7 +161,7 @@ pub(crate) async fn packets_end(file: &Path) -> f64 {
     let time = |packet: &Value, name: &str| packet[name].as_str().and_then(|time| time.parse::<f64>().ok());
     let streams = report["streams"].as_array().into_iter().flatten();
     // A stream without a packet ends where it begins.
-    let mut ends: BTreeMap<_, _> = streams.filter_map(|stream| Some((stream["index"].as_u64()?, 0.0))).collect();
+    let mut ends: BTreeMap<u64, f64> = streams.filter_map(|stream| Some((stream["index"].as_u64()?, 0.0))).collect();
     for packet in report["packets"].as_array().into_iter().flatten() {
         let Some(from) = time(packet, "pts_time") else { continue };
         let end = ends.entry(packet["stream_index"].as_u64().expect("a number")).or_default();
