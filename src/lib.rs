@@ -16,7 +16,7 @@
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! rtp                               packets, the taps that hand them out, and their numbering
-//! terms  telemetry                  the words they share: Codec, SessionDescription, IceCandidate …; logging
+//! terms  telemetry  machine         the words they share: Codec, SessionDescription, IceCandidate …; logging; how busy the machine is
 //! ```
 //!
 //! Data flows one way: `bridge` hands the RTP of each `peer` to a `media::ingest`, which decodes it for `media::mixer`, which
@@ -28,6 +28,7 @@
 pub mod bridge;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod machine;
 pub mod media;
 pub mod output;
 pub mod peer;

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::verify::Verify;
 use super::{BridgeError, uplink};
 use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings, aac_template};
@@ -62,6 +63,8 @@ pub struct BridgeConfig {
     pub manifest: Option<PathBuf>,
     /// Where the caller is going to write what the run was like: checked, not written.
     pub report: Option<PathBuf>,
+    /// How finished recordings are decoded once more; `None` does not.
+    pub verify: Option<Verify>,
 }
 
 impl BridgeConfig {
@@ -88,6 +91,7 @@ impl BridgeConfig {
             origin: None,
             report: None,
             manifest: None,
+            verify: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod redial;
 mod room;
 mod state;
 mod uplink;
+mod verify;
 
 pub use config::BridgeConfig;
 pub use disk::DiskState;
@@ -21,3 +22,4 @@ pub use error::BridgeError;
 pub use events::{Event, Reason, Record, Summary};
 pub use room::{Control, run};
 pub use state::{ParticipantState, Snapshot};
+pub use verify::{Announced, Fault, Verdict, Verified, Verify, When};

@@ -137,6 +137,10 @@ impl Cli {
             return ExitCode::SUCCESS;
         }
         telemetry::start(self.log_format);
+        if let Command::Probe(options) = &self.command {
+            // Before there are threads: they inherit it.
+            options.take_priority();
+        }
         let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(
             |runtime| {
                 let outcome = runtime.block_on(self.dispatch());

@@ -30,8 +30,15 @@ impl Room {
             OutputEvent::PartFinished { output, file, start, duration, bytes } => {
                 self.tell(Event::PartFinished { output, file, start, duration: duration.as_secs_f64(), bytes }).await;
             }
-            OutputEvent::FileBegan { output, path, at } => self.file_began(&output, &path, at),
-            OutputEvent::FileEnded { path, length, complete } => {
+            OutputEvent::FileBegan { output, path, at } => {
+                self.watch_file(&output, &path, at);
+                self.file_began(&output, &path, at);
+            }
+            OutputEvent::FileEnded { path, length, until, complete } => {
+                let lost = self.lost();
+                if let Some(verifier) = &mut self.verifier {
+                    verifier.ended(&path, until, complete, lost);
+                }
                 if let Some(chronicle) = &mut self.chronicle {
                     chronicle.file_ended(&path, length, complete);
                 }
@@ -43,6 +50,7 @@ impl Room {
     pub(super) async fn snapshot(&mut self, tell: bool) {
         let Some((_, started)) = self.started else { return };
         let disks = self.watch_disks().await;
+        self.lost_before = self.lost();
         let (frames, frames_dropped) = self.mix.frames();
         let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -76,6 +84,7 @@ impl Room {
             frames_dropped,
             sound_lost: self.mix.sound_lost(),
             outputs: Vec::new(),
+            recordings: Vec::new(),
         }
     }
 }
