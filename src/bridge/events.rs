@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::mix::EncoderState;
 use super::state::Snapshot;
 use super::verify::Verified;
 use crate::output::{OutputSummary, Play};
@@ -128,6 +129,8 @@ pub enum Event {
     },
     /// A finished recording was decoded.
     Verified(Box<Verified>),
+    /// An encoder does not keep up and gets fewer pictures from now on, or it gets more of them again.
+    Overload(EncoderState),
     /// Something is being reached again.
     Reconnecting {
         /// The signaling server, or a participant.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use roomcast::bridge::{
-    self, BridgeConfig, BridgeError, Event, Record, Snapshot, Summary, Verdict, Verified, Verify, When,
+    self, BridgeConfig, BridgeError, EncoderState, Event, Record, Snapshot, Summary, Verdict, Verified, Verify, When,
 };
 use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
@@ -315,6 +315,12 @@ fn describe(event: &Event) -> Option<String> {
         }
         Event::Verifying { files } => format!("verifying {files} recordings; Ctrl-C skips it"),
         Event::Verified(verified) => describe_verdict(verified),
+        Event::Overload(EncoderState { encoder, level: 0, fps, .. }) => {
+            format!("{encoder}: {fps:.0} pictures a second again")
+        }
+        Event::Overload(EncoderState { encoder, fps, .. }) => {
+            format!("{encoder}: the machine is too slow for all pictures: {fps:.0} a second for now")
+        }
         Event::Reconnecting { what, attempt, reason, .. } => {
             format!("reconnecting to {what} (attempt {attempt}): {reason}")
         }

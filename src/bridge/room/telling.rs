@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::events::{Event, Summary};
+use super::super::mix::EncoderState;
 use super::super::state::{OutputPhase, Snapshot};
 use super::Room;
 use super::control::failed;
@@ -50,6 +51,7 @@ impl Room {
     pub(super) async fn snapshot(&mut self, tell: bool) {
         let Some((_, started)) = self.started else { return };
         let disks = self.watch_disks().await;
+        let encoders = self.relieve().await;
         self.lost_before = self.lost();
         let (frames, frames_dropped) = self.mix.frames();
         let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
@@ -60,6 +62,7 @@ impl Room {
             participants: self.seats.values().filter(|seat| seat.taken).map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
+            encoders,
             ports: self.network.usage(),
             sound_lost: self.mix.sound_lost(),
             disks,
@@ -71,6 +74,26 @@ impl Room {
         if let Some(snapshots) = &self.snapshots {
             snapshots.send_replace(snapshot);
         }
+    }
+
+    /// Gives encoders that do not keep up fewer pictures, and says so. Returns how they are.
+    async fn relieve(&mut self) -> Vec<EncoderState> {
+        let (mut states, mut changed) = self.mix.relieve();
+        for mix in self.seats.values_mut().filter_map(|seat| seat.own.mix.as_mut()) {
+            let (of_one, changes) = mix.relieve();
+            states.extend(of_one);
+            changed.extend(changes);
+        }
+        for state in changed {
+            tracing::warn!(
+                encoder = state.encoder,
+                level = state.level,
+                fps = state.fps,
+                "how it keeps up has changed"
+            );
+            self.tell(Event::Overload(state)).await;
+        }
+        states
     }
 
     pub(super) fn summary(&self) -> Summary {
