@@ -12,6 +12,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use roomcast::machine::CpuTimes;
 use serde_json::Value;
 use support::{Roomcast, Scene, probe};
 
@@ -51,6 +52,7 @@ fn latencies(bridge: &Roomcast) -> Vec<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_is_too_slow_gets_fewer_pictures_and_none_of_them_is_old() {
     let scene = Scene::start().await;
+    let before = CpuTimes::now().unwrap();
     let (file, pipelines) = (scene.path("call.mkv"), slow_encoder(&scene, 80));
     let args = ["--encoder", "x264", "--pipelines", &pipelines, "--verify", "always"];
     let (mut bridge, _) = scene.bridge(&[&file], &args).await;
@@ -62,8 +64,10 @@ async fn an_encoder_that_is_too_slow_gets_fewer_pictures_and_none_of_them_is_old
     }
     let seen = latencies(&bridge);
     assert!(seen.len() >= 4 && seen[0] > 0.05, "{seen:?}");
-    // A machine that has no time for the bridge at all for a moment delays what is measured as well.
-    assert!(seen[seen.len() / 2] <= LIMIT && seen[seen.len() - 1] < 2.0 * LIMIT, "{seen:?}");
+    // A machine that has no time for the bridge delays what is measured as well; two seconds would still be seen.
+    let idle = CpuTimes::now().unwrap().idle_since(before).unwrap();
+    let (median, worst) = if idle > 0.3 { (LIMIT, 2.0 * LIMIT) } else { (2.0 * LIMIT, 3.0 * LIMIT) };
+    assert!(seen[seen.len() / 2] <= median && seen[seen.len() - 1] <= worst, "{seen:?}, {idle:.2} processors idle");
     eprintln!("latencies of a too slow encoder, in seconds: {seen:?}");
     // All of it was told, so nothing of it is a fault of the recording: it has fewer pictures, and its length.
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}\n{:#?}", bridge.log(), bridge.events());

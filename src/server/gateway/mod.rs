@@ -4,6 +4,7 @@
 //! events, restarts it after a crash, and ends it when nobody watches. Media from strangers is decoded by C code: when it
 //! crashes, one room's watchers reconnect and nothing else notices. No media passes through here.
 
+mod capacity;
 mod plan;
 mod state;
 mod supervisor;
@@ -16,8 +17,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use capacity::Meter;
+
+pub use capacity::Busy;
 pub use plan::{BridgePlan, LiveFiles, rtp_output};
 pub use state::{BridgeState, BridgeStatus, LiveMedia, OutputState};
 pub use supervisor::Viewing;
@@ -43,6 +48,8 @@ pub struct GatewayConfig {
     pub hls: String,
     /// How many bridges may run at once: each costs an encoder.
     pub most: usize,
+    /// How much of this machine's processors, 0 to 1, its bridges may take before no further one is started; `None` is no limit.
+    pub cpu_limit: Option<f64>,
     /// How long a bridge goes on without anybody watching.
     pub idle: Duration,
     /// How long a bridge goes on in an empty room.
@@ -72,6 +79,7 @@ impl GatewayConfig {
             environment: Vec::new(),
             hls: String::new(),
             most: 16,
+            cpu_limit: Some(0.9),
             idle: Duration::from_secs(60),
             exit_when_empty: Duration::from_secs(10),
             start_wait: Duration::from_secs(10),
@@ -90,6 +98,9 @@ pub enum GatewayError {
     /// All places for bridges are taken.
     #[error("{0} rooms are being watched already, which is as many as this server carries; try again later")]
     TooMany(usize),
+    /// Those that run take what there is.
+    #[error("{0}")]
+    TooBusy(Busy),
     /// The bridge has no place for its files or no port.
     #[error("no bridge can be started for room \"{room}\": {source}")]
     Resources {
@@ -134,6 +145,7 @@ impl Gateway {
             rooms,
             directory,
             bridges: BTreeMap::new(),
+            meter: Meter::default(),
             supervisors: JoinSet::new(),
             cancel,
         };
@@ -180,17 +192,25 @@ struct Owner {
     /// Where bridges write what we serve; gone with us.
     directory: tempfile::TempDir,
     bridges: BTreeMap<String, Viewing>,
+    /// What they take.
+    meter: Meter,
     supervisors: JoinSet<()>,
     cancel: CancellationToken,
 }
 
 impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Request>) {
+        let mut look = tokio::time::interval(capacity::LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let request = tokio::select! {
                 () = self.cancel.cancelled() => break,
                 Some(ended) = self.supervisors.join_next() => {
                     self.forget(ended);
+                    continue;
+                }
+                _ = look.tick(), if !self.bridges.is_empty() => {
+                    self.meter.look(self.bridges.values().filter_map(process));
                     continue;
                 }
                 request = mailbox.recv() => request,
@@ -241,6 +261,10 @@ impl Owner {
         if self.bridges.len() >= self.config.most {
             return Err(GatewayError::TooMany(self.config.most));
         }
+        if let Some(limit) = self.config.cpu_limit {
+            let load = self.meter.load(self.bridges.values().map(process));
+            load.carries_another(limit).map_err(GatewayError::TooBusy)?;
+        }
         let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls)
             .map_err(|source| GatewayError::Resources { room: room.to_owned(), source })?;
         self.start(plan)
@@ -266,4 +290,9 @@ impl Owner {
         self.bridges.insert(room, viewing.clone());
         Ok(viewing)
     }
+}
+
+/// The process of a bridge, while it runs.
+fn process(viewing: &Viewing) -> Option<u32> {
+    viewing.state().borrow().process
 }

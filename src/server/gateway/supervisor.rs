@@ -135,6 +135,7 @@ impl Supervisor {
             Err(error) => return Outcome::Crashed(format!("{} cannot be run: {error}", self.config.program.display())),
         };
         tracing::info!(room = self.plan.room, pid = child.id(), "a bridge starts");
+        self.state.send_modify(|state| state.process = child.id());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Outcome::Crashed("it has no pipes".to_owned());
@@ -178,6 +179,7 @@ impl Supervisor {
                 }
             }
         };
+        self.state.send_modify(|state| state.process = None);
         let rest = async {
             while let Some(line) = events.next().await {
                 if let Ok(line) = line {
