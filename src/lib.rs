@@ -16,7 +16,7 @@
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! rtp                               packets, the taps that hand them out, and their numbering
-//! terms  telemetry  durable         the words they share: Codec, SessionDescription, IceCandidate …; logging; what a power cut leaves
+//! terms  telemetry  durable  machine   the words they share: Codec, SessionDescription, IceCandidate …; logging; what a power cut leaves; load
 //! ```
 //!
 //! Data flows one way: `bridge` hands the RTP of each `peer` to a `media::ingest`, which decodes it for `media::mixer`, which
@@ -29,6 +29,7 @@ pub mod bridge;
 mod durable;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod machine;
 pub mod media;
 pub mod output;
 pub mod peer;

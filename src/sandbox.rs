@@ -1,7 +1,7 @@
 //! The rights that a bridge keeps. It decodes what strangers send, with decoders that had holes before and will have some again.
 //!
 //! With Landlock (Linux 5.13 and newer) a process gives up, for itself and for ever, what it does not need: it writes where its
-//! outputs go and nowhere else, reads the system and not the homes of people, starts no programs, and signals nobody outside
+//! outputs go and nowhere else, reads the system and not the homes of people, starts no other programs, and signals nobody outside
 //! (Linux 6.12). `no_new_privs` goes with it. Where the kernel has less, as much is given up as it knows.
 //!
 //! It holds for the thread that asks and all that come after it: call [`confine`] before there are others.
@@ -109,7 +109,8 @@ fn restrict(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let all = AccessFs::from_all(ABI_KNOWN);
     let use_device = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::IoctlDev;
-    // Without this one GStreamer would look for new plugins inside of this process.
+    // Without the scanner GStreamer would look for new plugins inside of this process; recordings are verified by this program itself.
+    // What they start is as confined as they are.
     let run = read | AccessFs::Execute;
     let write: BitFlags<AccessFs> = all & !AccessFs::Execute;
     let everywhere = [PathBuf::from("/")];
@@ -121,7 +122,7 @@ fn restrict(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(readable(needs), read))?
         .add_rules(path_beneath_rules(devices(), use_device))?
-        .add_rules(path_beneath_rules(scanners(), run))?
+        .add_rules(path_beneath_rules(programs(), run))?
         .add_rules(path_beneath_rules(caches(), write))?
         .add_rules(path_beneath_rules(writable.iter().map(|path| existing(path)), write))?
         .restrict_self()
@@ -141,16 +142,16 @@ fn devices() -> Vec<PathBuf> {
     entries.filter(|entry| known(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
-/// The program with which GStreamer looks at new plugins, wherever a distribution has it.
-fn scanners() -> Vec<PathBuf> {
+/// This program, and the one with which GStreamer looks at new plugins, wherever a distribution has it.
+fn programs() -> Vec<PathBuf> {
     let named = ["GST_PLUGIN_SCANNER_1_0", "GST_PLUGIN_SCANNER"].into_iter().filter_map(env::var_os).map(PathBuf::from);
     let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let usual = libraries
         .map(|library| library.join("gstreamer1.0/gstreamer-1.0/gst-plugin-scanner"))
         .chain([PathBuf::from("/usr/libexec/gstreamer-1.0/gst-plugin-scanner")]);
-    // It is a program like others: the linker that starts it has to be run as well.
+    // The linker that starts them has to be run as well.
     let linkers = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"].map(PathBuf::from);
-    named.chain(usual).chain(linkers).filter(|path| path.exists()).collect()
+    named.chain(usual).chain(linkers).chain(env::current_exe()).filter(|path| path.exists()).collect()
 }
 
 /// Where GStreamer keeps what it knows of its plugins.

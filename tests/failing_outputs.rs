@@ -111,7 +111,8 @@ async fn a_disk_that_has_space_again_is_written_again_in_a_further_part() {
     let ballast = PathBuf::from(disk.path("ballast"));
     std::fs::write(&ballast, vec![0; 900_000]).unwrap();
     let (full, good) = (disk.path("call.mkv"), scene.path("good.mkv"));
-    let (mut bridge, wall) = scene.bridge(&[&full, &good], &["--video-bitrate", "300k", "--disk-floor", "0"]).await;
+    let args = ["--video-bitrate", "300k", "--disk-floor", "0", "--verify", "always"];
+    let (mut bridge, wall) = scene.bridge(&[&full, &good], &args).await;
     let failed = bridge.wait_event("output_failed", SOON).await;
     assert_eq!(failed["output"], *full, "{failed}");
     std::fs::remove_file(&ballast).unwrap();
@@ -124,8 +125,15 @@ async fn a_disk_that_has_space_again_is_written_again_in_a_further_part() {
     // Something to record.
     sleep(Duration::from_secs(2)).await;
     let end = wall.now();
-    // It works at the end: nothing failed for good.
-    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
+    // It works at the end: nothing failed for good. But a part has no end, and whoever started the bridge should know.
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(5), "{}", bridge.log());
+    let verdicts: Vec<_> = bridge.events().into_iter().filter(|event| event["event"] == "verified").collect();
+    for verified in &verdicts {
+        let expected = if verified["file"] == *full { "fault" } else { "ok" };
+        assert_eq!(verified["verdict"], expected, "{verified:#}");
+        assert_eq!(verified["complete"], verified["file"] != *full, "{verified:#}");
+    }
+    assert!(verdicts.len() >= 3, "{verdicts:#?}");
     let summary = ended(&mut bridge, &full).await;
     assert_eq!(summary["ok"], true, "{summary}");
     assert!(summary["failures"].as_u64().unwrap() >= 1, "{summary}");

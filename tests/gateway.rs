@@ -266,3 +266,30 @@ async fn a_bridge_that_does_not_stop_is_killed() {
     drop(test.cancel);
     timeout(PATIENCE, test.server.closed()).await.expect("a server that ends in spite of its bridge");
 }
+
+/// Without the limit in `Owner::watch` the second room gets its bridge at once, and this fails.
+#[tokio::test]
+async fn a_room_that_the_machine_cannot_carry_is_refused_until_there_is_room_again() {
+    // However busy the machine is, a loop gets more than a hundredth of it, and a bridge that sleeps does not.
+    let test = start("", |config| config.cpu_limit = Some(0.01)).await;
+    let (_a, _b) = (test.member("a").await, test.member("b").await);
+    std::fs::write(test.file("busy"), "").unwrap();
+    assert_eq!(test.get("/rooms/a/hls/index.m3u8").await.status, 200);
+    // What a bridge takes is measured for a while before it counts.
+    sleep(Duration::from_secs(4)).await;
+    let refused = test.get("/rooms/b/hls/index.m3u8").await;
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    for part in ["cannot carry another room", "1 running bridges take", "processors", "--cpu-limit"] {
+        assert!(refused.body.contains(part), "{part} in {}", refused.body);
+    }
+    assert_eq!(test.started().len(), 1, "nothing was started for it");
+    assert_eq!(test.get("/rooms/a/hls/index.m3u8").await.status, 200, "who is carried already stays");
+    std::fs::remove_file(test.file("busy")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while test.get("/rooms/b/hls/index.m3u8").await.status != 200 {
+        assert!(Instant::now() < deadline, "the load is gone");
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(test.started().len(), 2);
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::verify::Verify;
 use super::{BridgeError, uplink};
 use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings, aac_template};
@@ -66,6 +67,8 @@ pub struct BridgeConfig {
     pub manifest: Option<PathBuf>,
     /// Where the caller is going to write what the run was like: checked, not written.
     pub report: Option<PathBuf>,
+    /// How finished recordings are decoded once more; `None` does not.
+    pub verify: Option<Verify>,
 }
 
 impl BridgeConfig {
@@ -94,6 +97,7 @@ impl BridgeConfig {
             report: None,
             resume: false,
             manifest: None,
+            verify: None,
         }
     }
 

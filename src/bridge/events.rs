@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::mix::EncoderState;
 use super::state::Snapshot;
+use super::verify::Verified;
 use crate::output::{OutputSummary, Play};
 use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
 
@@ -141,6 +143,15 @@ pub enum Event {
         /// Whether what it wrote has its end.
         complete: bool,
     },
+    /// The call is over, and recordings are decoded once before the end.
+    Verifying {
+        /// How many.
+        files: usize,
+    },
+    /// A finished recording was decoded.
+    Verified(Box<Verified>),
+    /// An encoder does not keep up and gets fewer pictures from now on, or it gets more of them again.
+    Overload(EncoderState),
     /// Something is being reached again.
     Reconnecting {
         /// The signaling server, or a participant.
@@ -198,6 +209,8 @@ pub struct Summary {
     pub sound_lost: f64,
     /// How each output ended.
     pub outputs: Vec<OutputSummary>,
+    /// What was found in each recording: all that are at fault, and up to a thousand in all.
+    pub recordings: Vec<Verified>,
 }
 
 #[cfg(test)]

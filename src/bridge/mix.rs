@@ -1,12 +1,16 @@
 //! The room's programme: the mixers, encoders and relays that its outputs need, started when the first output asks for them,
 //! stopped when the last has gone, and watched together.
 
+mod keeping_up;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use self::keeping_up::EncoderState;
 use super::BridgeError;
 use super::config::BridgeConfig;
 use super::participant::{Needs, Taps};
@@ -16,7 +20,7 @@ use crate::media::clock::MediaClock;
 use crate::media::encoder::StreamEncoder;
 use crate::media::ingest::Decoding;
 use crate::media::layout::Rect;
-use crate::media::mixer::{Mixer, MixerInput, PIECE_OF_SOUND};
+use crate::media::mixer::{Mixer, MixerInput};
 use crate::media::producer::Producer;
 use crate::media::relay::Relay;
 use crate::media::scaler::Scaler;
@@ -37,6 +41,8 @@ pub(crate) struct Mix {
     relays: BTreeMap<Stream, Relay>,
     /// Whose packets reach the streams of packets.
     plugs: BTreeMap<Stream, Plug>,
+    /// When encoders that get fewer pictures were last asked for a keyframe.
+    keyframe_asked: Instant,
     fault_sender: mpsc::Sender<BridgeError>,
     faults: mpsc::Receiver<BridgeError>,
     watchers: JoinSet<()>,
@@ -55,6 +61,7 @@ impl Mix {
             scalers: BTreeMap::new(),
             relays: BTreeMap::new(),
             plugs: BTreeMap::new(),
+            keyframe_asked: Instant::now(),
             fault_sender,
             faults,
             watchers: JoinSet::new(),
@@ -247,24 +254,6 @@ impl Mix {
             Some(fault) => fault,
             None => std::future::pending().await,
         }
-    }
-
-    fn encoders(&self, kind: MediaKind) -> impl Iterator<Item = &StreamEncoder> {
-        self.encoders.iter().filter(move |(stream, _)| stream.kind() == kind).map(|(_, encoder)| encoder)
-    }
-
-    /// Seconds of sound that came too fast for an encoder.
-    pub(crate) fn sound_lost(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-        let pieces = self.encoders(MediaKind::Audio).map(StreamEncoder::dropped).sum::<u64>() as f64;
-        pieces * PIECE_OF_SOUND.as_secs_f64()
-    }
-
-    /// Pictures that the first video encoder took, and those that came too fast for any of them.
-    pub(crate) fn frames(&self) -> (u64, u64) {
-        let taken = self.encoders(MediaKind::Video).next().map_or(0, StreamEncoder::pushed);
-        let dropped = self.encoders(MediaKind::Video).map(StreamEncoder::dropped).sum::<u64>();
-        (taken, dropped + self.scalers.values().map(Scaler::dropped).sum::<u64>())
     }
 
     /// Ends everything in bounded time.

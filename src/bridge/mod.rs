@@ -14,10 +14,13 @@ mod redial;
 mod room;
 mod state;
 mod uplink;
+mod verify;
 
 pub use config::BridgeConfig;
 pub use disk::DiskState;
 pub use error::BridgeError;
 pub use events::{Event, Reason, Record, Summary};
+pub use mix::EncoderState;
 pub use room::{Control, run};
 pub use state::{ParticipantState, Snapshot};
+pub use verify::{Announced, Fault, Verdict, Verified, Verify, When};

@@ -8,6 +8,7 @@ mod instances;
 mod own;
 mod seating;
 mod telling;
+mod verifying;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use super::mix::Mix;
 use super::participant::{Message, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
+use super::verify::{Announced, Verifier};
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
 use crate::media::producer::Producer;
@@ -90,6 +92,8 @@ pub async fn run(
         copied: None,
         instances: Instances::new(&config.outputs),
         chronicle: None,
+        verifier: verifying::verifier(&config),
+        lost_before: Announced::default(),
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -147,6 +151,10 @@ struct Room {
     instances: Instances,
     /// What is told in the manifest, if there is one.
     chronicle: Option<Chronicle>,
+    /// Decodes finished recordings.
+    verifier: Option<Verifier>,
+    /// What was lost before the mix was last looked at.
+    lost_before: Announced,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,
@@ -191,6 +199,7 @@ impl Room {
                 () = until(self.redial.next()) => self.call_again().await,
                 Some((id, generation, report)) = reports.recv() => self.report(&id, generation, report).await,
                 Some(event) = next_output_event(&mut self.outputs) => self.output_event(event).await,
+                verified = verifying::next(&mut self.verifier) => self.tell_verdict(verified).await,
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended {
                     tracing::error!(%error, "a participant's task failed");
                 },

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::disk::DiskState;
+use super::mix::EncoderState;
 use crate::peer::PortUsage;
 use crate::session::Loss;
 use crate::terms::{Codec, MediaKind, ParticipantId};
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub fps: f64,
     /// Pictures that came too fast for the encoder, since the start.
     pub frames_dropped: u64,
+    /// How the encoders of pictures keep up.
+    pub encoders: Vec<EncoderState>,
     /// How the ports that all participants share are used, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortUsage>,

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use roomcast::bridge::{self, BridgeConfig, BridgeError, Event, Record, Snapshot, Summary};
+use roomcast::bridge::{
+    self, BridgeConfig, BridgeError, EncoderState, Event, Record, Snapshot, Summary, Verdict, Verified, Verify, When,
+};
 use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
 use roomcast::media::mixer::Canvas;
-use roomcast::output::{OutputSpec, OutputSummary};
+use roomcast::output::OutputSpec;
 use roomcast::sandbox::{self, Confinement, Needs};
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::network::NetworkOptions;
 use super::parse::{bitrate, bytes, ice_server, room_url, seconds, size};
@@ -103,6 +106,10 @@ pub(crate) struct Options {
     /// directory that is recorded to which a manifest there names, and their pictures. Writes a manifest like --manifest.
     #[arg(long)]
     prune: bool,
+    /// Decode each finished recording once, write what was found to report.json beside it, and end with 5 when one is at fault. auto:
+    /// when the machine has time for it, for at most a minute at the end; a signal skips it.
+    #[arg(long, value_enum, default_value_t = VerifyWhen::Auto, env = "ROOMCAST_VERIFY", value_name = "WHEN")]
+    verify: VerifyWhen,
     /// Our name in the room; by default one that is recognised as a bridge.
     #[arg(long)]
     name: Option<String>,
@@ -143,6 +150,27 @@ pub(super) enum LayoutName {
     Speaker,
     /// Only the first participant.
     Single,
+}
+
+/// What `--verify` says.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VerifyWhen {
+    /// When the machine has time for it.
+    Auto,
+    /// However busy it is, and however long it takes.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl From<VerifyWhen> for When {
+    fn from(when: VerifyWhen) -> Self {
+        match when {
+            VerifyWhen::Auto => Self::Auto,
+            VerifyWhen::Always => Self::Always,
+            VerifyWhen::Never => Self::Never,
+        }
+    }
 }
 
 impl From<LayoutName> for Layout {
@@ -189,6 +217,11 @@ impl Options {
             report: self.report.clone(),
             resume: self.resume,
             manifest: self.manifest.clone(),
+            verify: Some(Verify {
+                when: self.verify.into(),
+                program: std::env::current_exe().context("where this program is")?,
+                skip: CancellationToken::new(),
+            }),
             ..BridgeConfig::new(room, outputs)
         })
     }
@@ -223,10 +256,14 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     let (events, mut receiver) = mpsc::channel::<Record>(EVENTS);
     let (snapshots, snapshot_receiver) = watch::channel(Snapshot::default());
     let status = if context.json { None } else { Status::start(&config, snapshot_receiver) };
-    let json = context.json;
+    let (json, shutdown) = (context.json, context.shutdown.clone());
+    let skip = config.verify.as_ref().map(|verify| verify.skip.clone()).unwrap_or_default();
     let printing = tokio::spawn(async move {
         let mut stopped = None;
         while let Some(record) = receiver.recv().await {
+            if let Event::Verifying { .. } = record.event {
+                shutdown.next_signal_ends(skip.clone());
+            }
             if json {
                 if let Ok(line) = serde_json::to_string(&record) {
                     print_line(line);
@@ -249,7 +286,7 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         write_report(path, &serde_json::to_string_pretty(summary).context("the report")?)?;
     }
     let summary = ended.map_err(failure)?;
-    Ok(exit(&summary.outputs))
+    Ok(exit(&summary))
 }
 
 /// The exit code that an error means.
@@ -264,8 +301,13 @@ fn failure(error: BridgeError) -> Failure {
     Failure::new(exit, error)
 }
 
-fn exit(outputs: &[OutputSummary]) -> Exit {
-    if outputs.iter().all(|output| output.ok) { Exit::Done } else { Exit::OutputFailed }
+fn exit(summary: &Summary) -> Exit {
+    let at_fault = |recording: &Verified| recording.verdict == Verdict::Fault;
+    match summary.outputs.iter().all(|output| output.ok) {
+        false => Exit::OutputFailed,
+        true if summary.recordings.iter().any(at_fault) => Exit::FaultFound,
+        true => Exit::Done,
+    }
 }
 
 fn write_report(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
@@ -311,12 +353,32 @@ fn describe(event: &Event) -> Option<String> {
         Event::OutputStopped { output, complete, .. } => {
             format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
         }
+        Event::Verifying { files } => format!("verifying {files} recordings; Ctrl-C skips it"),
+        Event::Verified(verified) => describe_verdict(verified),
+        Event::Overload(EncoderState { encoder, level: 0, fps, .. }) => {
+            format!("{encoder}: {fps:.0} pictures a second again")
+        }
+        Event::Overload(EncoderState { encoder, fps, .. }) => {
+            format!("{encoder}: the machine is too slow for all pictures: {fps:.0} a second for now")
+        }
         Event::Reconnecting { what, attempt, reason, .. } => {
             format!("reconnecting to {what} (attempt {attempt}): {reason}")
         }
         Event::Stats(_) => return None,
         Event::Stopped { summary, .. } => describe_end(summary),
     })
+}
+
+fn describe_verdict(verified: &Verified) -> String {
+    let file = verified.file.display();
+    match verified.verdict {
+        Verdict::Ok => format!("verified: {file}"),
+        Verdict::Skipped => format!("not verified: {file}: {}", verified.skipped.as_deref().unwrap_or_default()),
+        Verdict::Fault => {
+            let faults = verified.faults.iter().map(|fault| format!("\n  {}", fault.text));
+            faults.fold(format!("FAULT: {file}"), |text, fault| text + &fault)
+        }
+    }
 }
 
 fn describe_end(summary: &Summary) -> String {

@@ -154,6 +154,10 @@ impl Cli {
         if let Command::Bridge(options) = &self.command {
             bridge::confine(options)?;
         }
+        if let Command::Probe(options) = &self.command {
+            // Before there are threads: they inherit it.
+            options.take_priority();
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let outcome = runtime.block_on(self.dispatch());
         // A thread that is blocked in a dead output must not keep the process alive.

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 use super::{Context, Exit, Failure, print_line};
 
+/// How much nicer than others: a tenth of their share of a busy machine.
+const BACKGROUND: i32 = 10;
+
 /// Options of `roomcast probe`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -30,6 +33,20 @@ pub(crate) struct Options {
     /// How many milliseconds sound and picture may be apart, measured from flashes with beeps.
     #[arg(long, value_name = "MS")]
     max_skew: Option<u64>,
+    /// Leave the machine to whoever else wants it.
+    #[arg(long)]
+    background: bool,
+}
+
+impl Options {
+    /// Lowers the priority of this thread and those that it starts, if that is wanted.
+    pub(crate) fn take_priority(&self) {
+        if self.background
+            && let Err(error) = rustix::process::nice(BACKGROUND)
+        {
+            tracing::debug!(%error, "the priority stays as it is");
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

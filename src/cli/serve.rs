@@ -47,6 +47,10 @@ pub(crate) struct Options {
     /// Seconds that a room's bridge goes on when nobody watches any more.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", conflicts_with = "no_bridges")]
     bridge_idle: u64,
+    /// No further room is watched when its bridge would make all of them take more than this part of the processors, as measured
+    /// from those that run; off is no limit.
+    #[arg(long, default_value = "90%", value_name = "PERCENT", value_parser = cpu_limit, conflicts_with = "no_bridges")]
+    cpu_limit: CpuLimit,
     /// Size of the picture that bridges make of a room.
     #[arg(long, default_value = "1280x720", value_parser = size, conflicts_with = "no_bridges")]
     size: Size,
@@ -89,7 +93,8 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
         let hls = hls_settings(options.low_latency, options.renditions.as_deref());
         let output = format!("hls:x?{hls}").parse::<OutputSpec>().map_err(Failure::bad_arguments)?;
         output.check_heights(options.size.height).map_err(Failure::bad_arguments)?;
-        Some(GatewayConfig { idle, arguments, most, hls, record: options.record, ..config })
+        let record = options.record;
+        Some(GatewayConfig { idle, arguments, most, hls, record, cpu_limit: options.cpu_limit.0, ..config })
     };
     let watchable = bridges.is_some();
     let config = ServerConfig {
@@ -105,6 +110,20 @@ pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Fail
     announce(&server, watchable, context.json);
     server.closed().await;
     Ok(Exit::Done)
+}
+
+/// What `--cpu-limit` says, as a part of all processors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct CpuLimit(Option<f64>);
+
+fn cpu_limit(text: &str) -> Result<CpuLimit, String> {
+    if text == "off" {
+        return Ok(CpuLimit(None));
+    }
+    match text.strip_suffix('%').unwrap_or(text).parse::<u8>() {
+        Ok(percent @ 1..=100) => Ok(CpuLimit(Some(f64::from(percent) / 100.0))),
+        _ => Err("give 1% to 100%, or off".into()),
+    }
 }
 
 /// The settings of the HLS output of bridges.

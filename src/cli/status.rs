@@ -96,6 +96,7 @@ mod tests {
             uptime: 3_725.0,
             fps: 29.97,
             frames_dropped: 0,
+            encoders: Vec::new(),
             ports: None,
             sound_lost: 0.0,
             participants: vec![ParticipantState {

@@ -13,6 +13,7 @@ use super::bus::BusEvent;
 use super::clock::MediaClock;
 use super::pipeline::LivePipeline;
 use super::producer::{Feed, Patience, Producer};
+use super::relief::Relief;
 use super::{MediaError, template};
 
 /// An encoder for H.264.
@@ -133,6 +134,8 @@ pub struct StreamEncoder {
     pipeline: LivePipeline,
     feed: Feed,
     producer: Producer,
+    /// Sound costs next to nothing.
+    relief: Option<Relief>,
 }
 
 impl StreamEncoder {
@@ -143,7 +146,7 @@ impl StreamEncoder {
         encoder: VideoEncoder,
         settings: &EncoderSettings,
     ) -> Result<Self, MediaError> {
-        Self::new(clock, raw, Patience::Stage, &format!("encode-{}", encoder.name), |element| {
+        Self::new(clock, raw, Patience::Encoder, &format!("encode-{}", encoder.name), |element| {
             let (property, unit) = encoder.bitrate;
             let bitrate = match unit {
                 Unit::Bits => settings.video_bitrate,
@@ -160,7 +163,7 @@ impl StreamEncoder {
 
     /// VP8, one frame per buffer.
     pub fn vp8(clock: &MediaClock, raw: &Producer, settings: &EncoderSettings) -> Result<Self, MediaError> {
-        Self::new(clock, raw, Patience::Stage, "encode-vp8", |element| {
+        Self::new(clock, raw, Patience::Encoder, "encode-vp8", |element| {
             set(element, "target-bitrate", settings.video_bitrate)?;
             set(element, "keyframe-max-dist", settings.keyframe_distance)
         })
@@ -205,7 +208,9 @@ impl StreamEncoder {
         let output = pipeline.element("output")?.downcast::<gst_app::AppSink>().map_err(cast)?;
         output.set_property("async", false);
         let feed = raw.feed(&input, patience)?;
-        Ok(Self { producer: Producer::new(&output), pipeline, feed })
+        let pictures = matches!(patience, Patience::Encoder);
+        let relief = pictures.then(|| Relief::new(clock, input.upcast_ref(), output.upcast_ref()));
+        Ok(Self { producer: Producer::new(&output), pipeline, feed, relief })
     }
 
     /// Starts to encode.
@@ -218,9 +223,20 @@ impl StreamEncoder {
         &self.producer
     }
 
-    /// Raw pictures or pieces of sound that came too fast for the encoder.
+    /// Raw pictures or pieces of sound that came too fast for the encoder, and those that were left out to relieve it.
     pub fn dropped(&self) -> u64 {
-        self.feed.dropped()
+        self.feed.dropped() + self.relief.as_ref().map_or(0, Relief::left_out)
+    }
+
+    /// Looks at how it kept up in the last second, and leaves out more or fewer pictures from now on. True when that has changed.
+    pub(crate) fn relieve(&mut self) -> bool {
+        let Self { relief, feed, .. } = self;
+        relief.as_mut().is_some_and(|relief| relief.look(feed))
+    }
+
+    /// How it keeps up, when it makes pictures.
+    pub(crate) fn relief(&self) -> Option<&Relief> {
+        self.relief.as_ref()
     }
 
     /// Raw buffers taken so far.

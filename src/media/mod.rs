@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod ingest;
 pub mod layout;
 pub mod mixer;
+pub mod overload;
 pub mod pipeline;
 pub mod producer;
 pub mod relay;
@@ -20,6 +21,7 @@ pub mod template;
 pub(crate) mod decode;
 pub(crate) mod payload_types;
 mod phase;
+pub(crate) mod relief;
 
 pub use decode::can_decode;
 

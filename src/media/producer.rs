@@ -19,8 +19,11 @@ use super::pipeline::running_time;
 /// How much a later stage may lag before its oldest media is dropped and counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Patience {
-    /// A mixer's input or an encoder of pictures: half a second.
+    /// A mixer's input or a scaler: half a second.
     Stage,
+    /// An encoder of pictures: 300 ms. With the picture that it works on, and the one that is about to be dropped, nothing is older
+    /// than half a second when it comes out, unless a single picture takes longer than 160 ms. Its template has no queue.
+    Encoder,
     /// An encoder of sound: two seconds. It works off what has gathered a hundred times faster than it came, so patience
     /// costs no delay.
     Sound,
@@ -32,6 +35,7 @@ impl Patience {
     fn max_time(self) -> gst::ClockTime {
         match self {
             Self::Stage => gst::ClockTime::from_mseconds(500),
+            Self::Encoder => gst::ClockTime::from_mseconds(300),
             Self::Sound | Self::Output => gst::ClockTime::from_seconds(2),
         }
     }

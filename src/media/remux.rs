@@ -1,6 +1,6 @@
 //! From one file to another of the same form: streams are copied, nothing is decoded or encoded again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -51,9 +51,20 @@ pub async fn remux(
     let source = live.element("source")?;
     source.set_property("location", from.to_string_lossy().as_ref());
     live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());
+    if let Ok(mux) = live.element("mux")
+        && mux.find_property("faststart-file").is_some()
+    {
+        // The media waits there for its index: on the same disk, not in a directory for small things, which may be in memory.
+        mux.set_property("faststart-file", waiting(to).to_string_lossy().as_ref());
+    }
     let result = copy(&mut live, &source, to, progress).await;
     live.stop().await;
     result
+}
+
+/// `.call.mp4.media` for `call.mp4`.
+fn waiting(file: &Path) -> PathBuf {
+    file.with_file_name(format!(".{}.media", file.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 async fn copy(

@@ -52,6 +52,8 @@ pub enum OutputEvent {
         path: PathBuf,
         /// From its first buffer to the end of its last.
         length: Duration,
+        /// When it had to end, on the bridge's clock: the next file began, or the output was stopped.
+        until: Duration,
         /// Whether its end was written.
         complete: bool,
     },

@@ -114,16 +114,26 @@ impl Outputs {
         self.running.values().map(|running| &running.spec)
     }
 
-    /// Ends every output, each with its end written, and waits for the slowest.
-    pub async fn finish(mut self) -> Vec<OutputSummary> {
+    /// Ends every output, each with its end written, and waits for the slowest, but no longer than this: one that takes longer has
+    /// failed.
+    pub async fn finish(mut self, within: Duration) -> Vec<OutputSummary> {
         for running in self.running.values() {
             running.stop.cancel();
         }
+        let deadline = tokio::time::Instant::now() + within;
         let mut summaries = Vec::new();
-        while let Some(ended) = self.tasks.join_next().await {
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
             match ended {
                 Ok(summary) => summaries.push(summary),
                 Err(error) => tracing::error!(%error, "an output's task failed"),
+            }
+        }
+        for running in self.running.values() {
+            let output = running.spec.to_string();
+            if !summaries.iter().any(|summary| summary.output == output) {
+                let error = format!("it did not end in {within:?}: --stop-timeout gives it more");
+                tracing::error!(output, error);
+                summaries.push(OutputSummary { output, ok: false, was_ready: false, failures: 1, error: Some(error) });
             }
         }
         summaries.sort_by(|a, b| a.output.cmp(&b.output));

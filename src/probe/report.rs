@@ -1,11 +1,11 @@
 //! What a probe measured, as programs read it (JSON) and as [`super::judge()`] reads it. Times are seconds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::terms::MediaKind;
 
 /// The result of decoding a source for a while.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// What was probed, as it was given; for an SDP its ports.
     pub source: String,
@@ -31,7 +31,7 @@ impl Report {
 }
 
 /// One elementary stream.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Sound or picture.
     pub kind: MediaKind,
@@ -42,7 +42,7 @@ pub struct StreamReport {
     /// What the decoder complained about: error lines, and pictures it marked as damaged.
     pub decode_errors: u64,
     /// The first of the decoder's complaints.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_error: Option<String>,
     /// From the start of the probe to this stream's first frame.
     pub first_frame: Option<f64>,
@@ -60,7 +60,7 @@ pub struct StreamReport {
 }
 
 /// What only pictures or only sound has.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Shape {
     /// Pictures.
@@ -84,7 +84,7 @@ pub enum Shape {
 }
 
 /// The holes in a stream.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gaps {
     /// How many there are.
     pub count: usize,
@@ -95,7 +95,7 @@ pub struct Gaps {
 }
 
 /// One hole.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     /// When it begins, counted from the first frame of the source.
     pub at: f64,
@@ -104,7 +104,7 @@ pub struct Gap {
 }
 
 /// How far sound and picture are apart, in milliseconds: positive is sound that comes late.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Skew {
     /// How many flashes had a beep.
     pub count: usize,

@@ -38,8 +38,8 @@ use crate::peer::Network;
 
 pub use config::{BadListenAddress, BadRtcConfig, Limits, ListenAddress, RtcConfig, ServerConfig, VoiceLimits};
 pub use gateway::{
-    BridgePlan, BridgeState, BridgeStatus, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia, OutputState,
-    Viewing, rtp_output,
+    BridgePlan, BridgeState, BridgeStatus, Busy, Gateway, GatewayConfig, GatewayError, LiveFiles, LiveMedia,
+    OutputState, Viewing, rtp_output,
 };
 pub use listen::ListenError;
 pub use origin::{AllowedOrigins, BadOrigin};

@@ -1,4 +1,4 @@
-//! The end: outputs first, while the mix still runs, then everything else.
+//! The end: outputs first, while the mix still runs, then everything else, and last a look at what was recorded.
 
 use std::time::Duration;
 
@@ -12,14 +12,11 @@ impl Room {
     pub(super) async fn end(mut self, ended: Ended) -> Result<Summary, BridgeError> {
         let mut summary = self.summary();
         if let Some((outputs, mut output_events)) = self.outputs.take() {
-            let finishing = tokio::time::timeout(self.config.stop_timeout, outputs.finish());
+            let finishing = outputs.finish(self.config.stop_timeout);
             tokio::pin!(finishing);
             summary.outputs = loop {
                 tokio::select! {
-                    finished = &mut finishing => break finished.unwrap_or_else(|_| {
-                        tracing::error!("outputs did not end in {:?}", self.config.stop_timeout);
-                        Vec::new()
-                    }),
+                    finished = &mut finishing => break finished,
                     Some(event) = output_events.recv() => self.output_event(event).await,
                 }
             };
@@ -31,6 +28,11 @@ impl Room {
             (summary.frames, summary.frames_dropped) = self.mix.frames();
             summary.sound_lost = self.mix.sound_lost();
         }
+        let (now, lost) = (self.clock.running_time().into(), self.lost());
+        let verifier = self.verifier.take().map(|mut verifier| {
+            verifier.close(now, lost);
+            verifier
+        });
         for generation in self.seats.keys().copied().collect::<Vec<_>>() {
             self.release(generation, "the bridge ended").await;
         }
@@ -45,6 +47,13 @@ impl Room {
         // Connections close in bounded time by themselves; a stuck one is dropped with the set.
         tokio::time::timeout(Duration::from_secs(3), async { while tasks.join_next().await.is_some() {} }).await.ok();
         mix.stop().await;
+        if let Some(verifier) = verifier {
+            let files = verifier.left();
+            if files > 0 {
+                events.send(Event::Verifying { files }.into()).await.ok();
+            }
+            summary.recordings = verifier.finish(&events).await;
+        }
         let (reason, error) = match (ended, room) {
             (Err((reason, error)), _) => (reason, Some(error)),
             (Ok(_), Err(error)) => (Reason::RoomLost, Some(error.into())),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::events::{Event, Summary};
+use super::super::mix::EncoderState;
 use super::super::state::{OutputPhase, Snapshot};
 use super::Room;
 use super::control::failed;
@@ -35,8 +36,15 @@ impl Room {
             OutputEvent::PartFinished { output, file, start, duration, bytes } => {
                 self.tell(Event::PartFinished { output, file, start, duration: duration.as_secs_f64(), bytes }).await;
             }
-            OutputEvent::FileBegan { output, path, at } => self.file_began(&output, &path, at),
-            OutputEvent::FileEnded { path, length, complete } => {
+            OutputEvent::FileBegan { output, path, at } => {
+                self.watch_file(&output, &path, at);
+                self.file_began(&output, &path, at);
+            }
+            OutputEvent::FileEnded { path, length, until, complete } => {
+                let lost = self.lost();
+                if let Some(verifier) = &mut self.verifier {
+                    verifier.ended(&path, until, complete, lost);
+                }
                 if let Some(chronicle) = &mut self.chronicle {
                     chronicle.file_ended(&path, length, complete);
                 }
@@ -54,6 +62,8 @@ impl Room {
     pub(super) async fn snapshot(&mut self, tell: bool) {
         let Some((_, started)) = self.started else { return };
         let disks = self.watch_disks().await;
+        let encoders = self.relieve().await;
+        self.lost_before = self.lost();
         let (frames, frames_dropped) = self.mix.frames();
         let (since, before) = std::mem::replace(&mut self.frames, (Instant::now(), frames));
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -63,6 +73,7 @@ impl Room {
             participants: self.seats.values().filter(|seat| seat.taken).map(|seat| seat.participant.state()).collect(),
             fps,
             frames_dropped,
+            encoders,
             ports: self.network.usage(),
             sound_lost: self.mix.sound_lost(),
             disks,
@@ -76,6 +87,26 @@ impl Room {
         }
     }
 
+    /// Gives encoders that do not keep up fewer pictures, and says so. Returns how they are.
+    async fn relieve(&mut self) -> Vec<EncoderState> {
+        let (mut states, mut changed) = self.mix.relieve();
+        for mix in self.seats.values_mut().filter_map(|seat| seat.own.mix.as_mut()) {
+            let (of_one, changes) = mix.relieve();
+            states.extend(of_one);
+            changed.extend(changes);
+        }
+        for state in changed {
+            tracing::warn!(
+                encoder = state.encoder,
+                level = state.level,
+                fps = state.fps,
+                "how it keeps up has changed"
+            );
+            self.tell(Event::Overload(state)).await;
+        }
+        states
+    }
+
     pub(super) fn summary(&self) -> Summary {
         let (frames, frames_dropped) = self.mix.frames();
         Summary {
@@ -87,6 +118,7 @@ impl Room {
             frames_dropped,
             sound_lost: self.mix.sound_lost(),
             outputs: Vec::new(),
+            recordings: Vec::new(),
         }
     }
 }

@@ -74,9 +74,9 @@ impl Reel {
         finished: Result<Result<Finished, OutputError>, tokio::task::JoinError>,
     ) {
         match finished {
-            Ok(Ok(Finished { file, start, duration, bytes })) => {
+            Ok(Ok(Finished { file, start, duration, until, bytes })) => {
                 let output_name = output.spec.to_string();
-                let ended = OutputEvent::FileEnded { path: file.clone(), length: duration, complete: true };
+                let ended = OutputEvent::FileEnded { path: file.clone(), length: duration, until, complete: true };
                 output.tell(ended).await;
                 output.tell(OutputEvent::PartFinished { output: output_name, file, start, duration, bytes }).await;
             }
@@ -117,10 +117,11 @@ pub(super) async fn run(
         }
         Err(error) => {
             // The file before has everything that it should have.
-            recording.former.take().into_iter().for_each(|part| drop(reel.finishing.spawn(part.finish())));
+            recording.finish_former(reel);
             if let Some(part) = recording.part.take() {
                 let (path, length) = part.abandon().await;
-                output.tell(OutputEvent::FileEnded { path, length, complete: false }).await;
+                let until = output.clock.running_time().into();
+                output.tell(OutputEvent::FileEnded { path, length, until, complete: false }).await;
             }
             Err(error)
         }
@@ -140,6 +141,8 @@ struct Recording<'a> {
     part: Option<Part>,
     former: Option<Part>,
     dropped: u64,
+    /// When it had to end, in ns on the bridge's clock.
+    end: Option<u64>,
     proof: Option<Proof>,
     proven: bool,
 }
@@ -176,6 +179,7 @@ impl<'a> Recording<'a> {
             part: None,
             former: None,
             dropped: 0,
+            end: None,
             proof: None,
             proven: false,
         })
@@ -191,7 +195,9 @@ impl<'a> Recording<'a> {
             tokio::select! {
                 () = self.output.stop.cancelled(), if deadline.is_none() => {
                     // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
-                    self.cutter.end(self.output.clock.running_time().nseconds());
+                    let end = self.output.clock.running_time().nseconds();
+                    self.cutter.end(end);
+                    self.end = Some(end);
                     deadline = Some(tokio::time::Instant::now() + DRAIN);
                 }
                 () = until(deadline) => break,
@@ -247,11 +253,7 @@ impl<'a> Recording<'a> {
             }
             Step::Give(unit) => self.dropped += give(self.part.as_mut(), unit),
             Step::GiveFormer(unit) => self.dropped += give(self.former.as_mut(), unit),
-            Step::Close => {
-                if let Some(part) = self.former.take() {
-                    reel.finishing.spawn(part.finish());
-                }
-            }
+            Step::Close => self.finish_former(reel),
             Step::End(kind) => {
                 tracing::info!(output = %self.output.spec, %kind, "nothing comes: the file goes on without it");
                 if let Some(part) = &mut self.part {
@@ -303,9 +305,21 @@ impl<'a> Recording<'a> {
     }
 
     fn hand_over(&mut self, reel: &mut Reel) {
-        for part in [self.former.take(), self.part.take()].into_iter().flatten() {
-            reel.finishing.spawn(part.finish());
+        self.finish_former(reel);
+        if let Some(part) = self.part.take() {
+            reel.finishing.spawn(part.finish(self.now_or_end()));
         }
+    }
+
+    /// The file before ends where the one after it begins.
+    fn finish_former(&mut self, reel: &mut Reel) {
+        if let Some(part) = self.former.take() {
+            reel.finishing.spawn(part.finish(self.part.as_ref().map_or_else(|| self.now_or_end(), Part::from)));
+        }
+    }
+
+    fn now_or_end(&self) -> u64 {
+        self.end.unwrap_or_else(|| self.output.clock.running_time().nseconds())
     }
 }
 

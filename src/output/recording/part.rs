@@ -33,6 +33,8 @@ pub(super) struct Finished {
     pub(super) file: PathBuf,
     pub(super) start: Timestamp,
     pub(super) duration: Duration,
+    /// When it had to end, on the bridge's clock.
+    pub(super) until: Duration,
     pub(super) bytes: u64,
 }
 
@@ -212,8 +214,14 @@ impl Part {
         }
     }
 
-    /// Writes the end, and makes an MP4 seekable. Fails when the end could not be written.
-    pub(super) async fn finish(mut self) -> Result<Finished, OutputError> {
+    /// When its own time begins, in ns on the bridge's clock.
+    pub(super) fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// Writes the end, which is due at `until` (ns on the bridge's clock), and makes an MP4 seekable. Fails when the end could not
+    /// be written.
+    pub(super) async fn finish(mut self, until: u64) -> Result<Finished, OutputError> {
         self.end(MediaKind::Video);
         self.end(MediaKind::Audio);
         let end = async {
@@ -238,7 +246,7 @@ impl Part {
         syncing::complete(&self.path).await?;
         let bytes = std::fs::metadata(&self.path).map_err(OutputError::io(&self.path))?.len();
         let duration = Duration::from_nanos(self.until.saturating_sub(self.from));
-        Ok(Finished { file: self.path, start: self.start, duration, bytes })
+        Ok(Finished { file: self.path, start: self.start, duration, until: Duration::from_nanos(until), bytes })
     }
 
     /// Stops without an end: what is on the disk stays, unless that is nothing. Returns which file it was, and how long.

@@ -4,6 +4,7 @@
 //! events, restarts it after a crash, and ends it when nobody watches. Media from strangers is decoded by C code: when it
 //! crashes, one room's watchers reconnect and nothing else notices. No media passes through here.
 
+mod capacity;
 mod plan;
 mod recorded;
 mod state;
@@ -17,9 +18,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::capacity::Meter;
 use self::recorded::Recorded;
+
+pub use self::capacity::Busy;
 pub use plan::{BridgePlan, LiveFiles, rtp_output};
 pub use state::{BridgeState, BridgeStatus, LiveMedia, OutputState};
 pub use supervisor::Viewing;
@@ -46,6 +51,8 @@ pub struct GatewayConfig {
     pub hls: String,
     /// How many bridges may run at once: each costs an encoder.
     pub most: usize,
+    /// How much of this machine's processors, 0 to 1, its bridges may take before no further one is started; `None` is no limit.
+    pub cpu_limit: Option<f64>,
     /// How long a bridge goes on without anybody watching.
     pub idle: Duration,
     /// How long a bridge goes on in an empty room.
@@ -77,6 +84,7 @@ impl GatewayConfig {
             environment: Vec::new(),
             hls: String::new(),
             most: 16,
+            cpu_limit: Some(0.9),
             idle: Duration::from_secs(60),
             exit_when_empty: Duration::from_secs(10),
             start_wait: Duration::from_secs(10),
@@ -97,6 +105,9 @@ pub enum GatewayError {
     /// All places for bridges are taken.
     #[error("{0} rooms are being watched already, which is as many as this server carries; try again later")]
     TooMany(usize),
+    /// Those that run take what there is.
+    #[error("{0}")]
+    TooBusy(Busy),
     /// The bridge has no place for its files or no port.
     #[error("no bridge can be started for room \"{room}\": {source}")]
     Resources {
@@ -142,6 +153,7 @@ impl Gateway {
             directory,
             bridges: BTreeMap::new(),
             recorded: Recorded::default(),
+            meter: Meter::default(),
             supervisors: JoinSet::new(),
             cancel,
         };
@@ -189,23 +201,31 @@ struct Owner {
     directory: tempfile::TempDir,
     bridges: BTreeMap<String, Viewing>,
     recorded: Recorded,
+    /// What they take.
+    meter: Meter,
     supervisors: JoinSet<()>,
     cancel: CancellationToken,
 }
 
 impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Request>) {
-        let mut look = tokio::time::interval(recorded::LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut record = tokio::time::interval(recorded::LOOK);
+        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(capacity::LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let request = tokio::select! {
                 () = self.cancel.cancelled() => break,
-                _ = look.tick(), if !self.config.record.is_empty() => {
+                _ = record.tick(), if !self.config.record.is_empty() => {
                     self.record().await;
                     continue;
                 }
                 Some(ended) = self.supervisors.join_next() => {
                     self.forget(ended);
+                    continue;
+                }
+                _ = look.tick(), if !self.bridges.is_empty() => {
+                    self.meter.look(self.bridges.values().filter_map(process));
                     continue;
                 }
                 request = mailbox.recv() => request,
@@ -260,6 +280,10 @@ impl Owner {
         if self.bridges.len() >= self.config.most {
             return Err(GatewayError::TooMany(self.config.most));
         }
+        if let Some(limit) = self.config.cpu_limit {
+            let load = self.meter.load(self.bridges.values().map(process));
+            load.carries_another(limit).map_err(GatewayError::TooBusy)?;
+        }
         let plan = BridgePlan::on_demand(room, self.directory.path(), &self.config.hls, &self.config.record)
             .map_err(|source| GatewayError::Resources { room: room.to_owned(), source })?;
         self.start(plan)
@@ -285,4 +309,9 @@ impl Owner {
         self.bridges.insert(room, viewing.clone());
         Ok(viewing)
     }
+}
+
+/// The process of a bridge, while it runs.
+fn process(viewing: &Viewing) -> Option<u32> {
+    viewing.state().borrow().process
 }

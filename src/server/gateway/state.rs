@@ -13,6 +13,9 @@ pub struct BridgeState {
     /// What it is doing.
     #[serde(flatten)]
     pub status: BridgeStatus,
+    /// Its process, while there is one.
+    #[serde(skip)]
+    pub process: Option<u32>,
     /// How often it was started again.
     pub restarts: u32,
     /// Who is in the call.
@@ -110,6 +113,7 @@ impl BridgeState {
         Self {
             room: room.to_owned(),
             status: BridgeStatus::Starting,
+            process: None,
             restarts: 0,
             participants: BTreeSet::new(),
             outputs: BTreeMap::new(),

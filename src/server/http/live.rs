@@ -104,7 +104,7 @@ pub(super) async fn ready(shared: &Shared, room: Path<String>, media: LiveMedia)
     let viewing = gateway.watch(&room).await.map_err(|error| {
         Box::new(match error {
             GatewayError::EmptyRoom(_) => text(StatusCode::NOT_FOUND, error),
-            GatewayError::TooMany(_) | GatewayError::Closing => later(error),
+            GatewayError::TooMany(_) | GatewayError::TooBusy(_) | GatewayError::Closing => later(error),
             GatewayError::Resources { .. } => {
                 tracing::error!(%error);
                 text(StatusCode::INTERNAL_SERVER_ERROR, error)
