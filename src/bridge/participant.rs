@@ -45,6 +45,8 @@ pub(crate) struct Needs {
     pub(crate) decode: Decoding,
     /// Whatever takes access units: the mix, and outputs that copy into containers.
     pub(crate) unpack: Decoding,
+    /// Of what is unpacked, what nobody needs at once.
+    pub(crate) may_wait: Decoding,
 }
 
 /// Where a participant's packets can be taken as they come.

@@ -22,7 +22,7 @@ use super::config::BridgeConfig;
 use super::disk::Disks;
 use super::events::{Event, Reason, Record, Summary};
 use super::mix::Mix;
-use super::participant::{Message, Participant, Report};
+use super::participant::{Message, Needs, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
 use crate::media::clock::MediaClock;
@@ -87,6 +87,7 @@ pub async fn run(
         copied: None,
         instances: Instances::new(&config.outputs),
         chronicle: None,
+        told: Needs::default(),
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -143,6 +144,8 @@ struct Room {
     instances: Instances,
     /// What is told in the manifest, if there is one.
     chronicle: Option<Chronicle>,
+    /// What participants believe that they are needed for.
+    told: Needs,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,

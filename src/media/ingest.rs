@@ -7,6 +7,7 @@
 mod decoders;
 mod gate;
 mod input;
+mod order;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -83,8 +84,8 @@ impl Ingest {
         let payload_types = PayloadTypes::default();
         let inputs = [MediaKind::Audio, MediaKind::Video];
         let inputs = [
-            Input::new(&pipeline, &rtpbin, inputs[0], &payload_types)?,
-            Input::new(&pipeline, &rtpbin, inputs[1], &payload_types)?,
+            Input::new(&pipeline, &rtpbin, inputs[0], clock, &payload_types)?,
+            Input::new(&pipeline, &rtpbin, inputs[1], clock, &payload_types)?,
         ];
         let gates = [Gate::new(settings.decode.audio), Gate::new(settings.decode.video)];
         let [audio_gate, video_gate] = gates.clone();
@@ -96,6 +97,7 @@ impl Ingest {
         for sink in sinks.iter().flat_map(|sinks| [&sinks.raw, &sinks.encoded]) {
             add(&pipeline, sink)?;
         }
+        order::keep(&static_pad(&sinks[1].encoded, "sink")?);
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
         let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
         let frames = count_buffers(&sinks[1].raw);
