@@ -7,7 +7,6 @@
 mod decoders;
 mod gate;
 mod input;
-mod order;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -97,7 +96,6 @@ impl Ingest {
         for sink in sinks.iter().flat_map(|sinks| [&sinks.raw, &sinks.encoded]) {
             add(&pipeline, sink)?;
         }
-        order::keep(&static_pad(&sinks[1].encoded, "sink")?);
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
         let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
         let frames = count_buffers(&sinks[1].raw);
