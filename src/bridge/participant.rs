@@ -206,6 +206,8 @@ async fn run(
             Ok(peer) => {
                 let mut call = Call::new(outgoing, peer, &mut ingest, keyframe_wanted, state, (taps, needs));
                 let ending = call.run(messages, events, stop).await;
+                // What they hold is still unpacked while the connection closes.
+                call.readers.shutdown().await;
                 call.peer.close().await;
                 ending
             }

@@ -13,10 +13,10 @@ use crate::rtp::{Packet, PacketSink, Tap, TrackId};
 use crate::terms::{Codec, MediaKind, Ssrc};
 
 /// How long packets wait for one another where nobody is in a hurry.
-const GATHER: Duration = Duration::from_millis(80);
+const GATHER: Duration = Duration::from_millis(200);
 
 /// How long they wait when none follows: longer than it takes until the next one comes, so that hardly ever a timer is what ends it.
-const GATHER_AT_MOST: Duration = Duration::from_millis(150);
+const GATHER_AT_MOST: Duration = Duration::from_millis(300);
 
 /// What a track's reader has seen, read by its participant.
 #[derive(Debug)]
@@ -69,10 +69,9 @@ impl Ways {
 
     pub(crate) fn set(&self, needs: Needs) {
         let [audio, video] = &self.0;
-        for (way, unpacked, may_wait) in [
-            (audio, needs.unpack.audio, needs.may_wait.audio),
-            (video, needs.unpack.video, needs.may_wait.video),
-        ] {
+        for (way, unpacked, may_wait) in
+            [(audio, needs.unpack.audio, needs.may_wait.audio), (video, needs.unpack.video, needs.may_wait.video)]
+        {
             way.unpacked.store(unpacked, Ordering::Relaxed);
             way.may_wait.store(may_wait, Ordering::Relaxed);
         }
@@ -201,8 +200,8 @@ mod tests {
             let now = start + ms(20) * u32::from(number.wrapping_sub(65_530));
             gathering.is_complete(number, true, now).then_some(number)
         };
-        let gone: Vec<_> = (0..15).map(|index| 65_530_u16.wrapping_add(index)).filter_map(complete).collect();
-        assert_eq!(gone, [65_534, 3, 8], "one in 80 ms, across the wrap");
+        let gone: Vec<_> = (0..25).map(|index| 65_530_u16.wrapping_add(index)).filter_map(complete).collect();
+        assert_eq!(gone, [4, 15], "one in 200 ms, across the wrap");
     }
 
     #[test]

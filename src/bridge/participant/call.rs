@@ -54,7 +54,7 @@ pub(super) struct Call<'a> {
     tracks: HashMap<MediaKind, Track>,
     kinds: HashMap<Ssrc, MediaKind>,
     held: Vec<(Ssrc, bytes::Bytes)>,
-    readers: JoinSet<()>,
+    pub(super) readers: JoinSet<()>,
     sources: [(mpsc::Sender<Ssrc>, mpsc::Receiver<Ssrc>); 2],
     reach: Reach,
     counted: (u64, u64),

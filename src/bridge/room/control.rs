@@ -213,10 +213,8 @@ impl Room {
             video: needed(MediaKind::Video),
         };
         let own = |kind| self.instances.decodes(kind);
-        let decode = Decoding {
-            audio: decode.audio || own(MediaKind::Audio),
-            video: decode.video || own(MediaKind::Video),
-        };
+        let decode =
+            Decoding { audio: decode.audio || own(MediaKind::Audio), video: decode.video || own(MediaKind::Video) };
         let is_decoded = |kind| if kind == MediaKind::Audio { decode.audio } else { decode.video };
         let hurries = |spec: &OutputSpec, kind| {
             let takes = |stream: Stream| stream.kind() == kind && stream.is_copied() && !stream.is_packets();

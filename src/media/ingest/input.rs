@@ -70,8 +70,13 @@ impl Input {
         })
     }
 
-    /// Takes one RTP packet of `size` bytes, which `fill` writes and which has arrived now. Copied once; never blocks. It stays
-    /// here until [`Self::release`]: what is passed on together wakes every later stage once.
+    /// Takes one RTP packet of `size` bytes, which `fill` writes and which has arrived now. Copied once; never blocks.
+    pub fn push_rtp(&mut self, codec: Codec, payload_type: u8, size: usize, fill: impl FnOnce(&mut [u8])) {
+        self.hold_rtp(codec, payload_type, size, fill);
+        self.release();
+    }
+
+    /// The same, but the packet stays here until [`Self::release`]: what is passed on together wakes every later stage once.
     pub fn hold_rtp(&mut self, codec: Codec, payload_type: u8, size: usize, fill: impl FnOnce(&mut [u8])) {
         if self.current != Some((codec, payload_type)) {
             self.release();
@@ -104,6 +109,13 @@ impl Input {
         if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound)) {
             push(&self.rtcp, buffer);
         }
+    }
+}
+
+/// Whoever ends leaves nothing behind.
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -199,7 +199,7 @@ impl OutputSpec {
         self.tracks.video.is_some_and(Stream::is_copied) && !takes_any
     }
 
-    /// Whether nobody notices when it gets its media a tenth of a second later: what it writes is looked at in seconds.
+    /// Whether nobody notices when it gets its media a fifth of a second later: what it writes is looked at in seconds.
     pub fn has_time(&self) -> bool {
         match &self.destination {
             Destination::File(_) => true,
