@@ -101,7 +101,7 @@ pub(crate) async fn over_window(pid: u32, began: Instant) -> f64 {
 }
 
 /// Which threads of a process took the most CPU time since it started, by their names.
-fn threads(pid: u32) -> String {
+pub(crate) fn threads(pid: u32) -> String {
     let mut by_name = BTreeMap::<String, f64>::new();
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten() {
         let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();

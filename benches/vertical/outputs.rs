@@ -6,7 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::cpu::over_window;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+use super::cpu::{over_window, threads};
 use super::ports::even_rtp_ports;
 use super::roomcast::Roomcast;
 use super::table::Table;
@@ -16,7 +19,8 @@ const SOON: Duration = Duration::from_secs(30);
 /// A participant of 720p30 in H.264 to RTP, HLS and MP4: as it comes, and decoded, mixed and encoded.
 pub(crate) async fn measure_copy(directory: &Path, table: &mut Table) {
     let path = |name: &str| directory.join(name).display().to_string();
-    let rtp = |name: &str| format!("rtp://127.0.0.1:{}?sdp={}", even_rtp_ports(4), path(name));
+    let mut receivers = JoinSet::new();
+    let mut rtp = |name: &str| format!("rtp://127.0.0.1:{}?sdp={}", listen(&mut receivers), path(name));
     let copied = [
         format!("{}&video=copy&audio=copy", rtp("copy.sdp")),
         format!("hls:{}?video=copy&audio=copy&format=fmp4", path("copy-hls")),
@@ -27,6 +31,19 @@ pub(crate) async fn measure_copy(directory: &Path, table: &mut Table) {
     table.add("CPU of copying 720p H.264 to RTP, HLS and MP4", copying, "% of a core", None);
     table.add("CPU of transcoding it", transcoding, "% of a core", None);
     table.add("CPU, copying to transcoding", copying / transcoding, "x", Some(0.08));
+}
+
+/// Receives what comes to four ports, and returns the first: for what comes to a port that nobody listens on, the kernel writes a
+/// refusal in the sender's time.
+fn listen(receivers: &mut JoinSet<()>) -> u16 {
+    let first = even_rtp_ports(4);
+    for port in first..first + 4 {
+        receivers.spawn(async move {
+            let socket = UdpSocket::bind(("127.0.0.1", port)).await.expect("a free port");
+            while socket.recv(&mut [0; 2048]).await.is_ok() {}
+        });
+    }
+    first
 }
 
 /// The mix to ten outputs, and to one.
@@ -66,6 +83,10 @@ async fn side_by_side(first: &[String], second: &[String]) -> (f64, f64) {
     let began = std::time::Instant::now();
     let percent = tokio::join!(over_window(bridges[0].id(), began), over_window(bridges[1].id(), began));
     for bridge in &mut bridges {
+        eprintln!("  a bridge's threads since its start: {}", threads(bridge.id()));
+        // An output that has failed costs nothing.
+        let failed = bridge.events().into_iter().find(|event| event["event"] == "output_failed");
+        assert!(failed.is_none(), "an output failed: {failed:?}\n{}", bridge.log());
         assert!(bridge.terminate(SOON).await.success(), "a bridge ended badly:\n{}", bridge.log());
     }
     percent

@@ -207,7 +207,7 @@ impl Mix {
             audio: needed(MediaKind::Audio),
             video: needed(MediaKind::Video),
         };
-        Needs { decode: both(&mixes), unpack: both(&unpacks) }
+        Needs { decode: both(&mixes), unpack: both(&unpacks), may_wait: Decoding::default() }
     }
 
     /// Takes a participant's stream into the mix; `None` when nothing of its kind is mixed.

@@ -45,6 +45,8 @@ pub(crate) struct Needs {
     pub(crate) decode: Decoding,
     /// Whatever takes access units: the mix, and outputs that copy into containers.
     pub(crate) unpack: Decoding,
+    /// Of what is unpacked, what nobody needs at once.
+    pub(crate) may_wait: Decoding,
 }
 
 /// Where a participant's packets can be taken as they come.
@@ -204,6 +206,8 @@ async fn run(
             Ok(peer) => {
                 let mut call = Call::new(outgoing, peer, &mut ingest, keyframe_wanted, state, (taps, needs));
                 let ending = call.run(messages, events, stop).await;
+                // What they hold is still unpacked while the connection closes.
+                call.readers.shutdown().await;
                 call.peer.close().await;
                 ending
             }

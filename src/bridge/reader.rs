@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::media::ingest::{Decoding, Input};
+use super::participant::Needs;
+use crate::media::ingest::Input;
 use crate::peer::{InboundTrack, RtpPacket};
 use crate::rtp::{Packet, PacketSink, Tap, TrackId};
 use crate::terms::{Codec, MediaKind, Ssrc};
+
+/// How long packets wait for one another where nobody is in a hurry.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long they wait when none follows: longer than it takes until the next one comes, so that hardly ever a timer is what ends it.
+const GATHER_AT_MOST: Duration = Duration::from_millis(300);
 
 /// What a track's reader has seen, read by its participant.
 #[derive(Debug)]
@@ -42,23 +49,70 @@ impl TrackMeter {
     }
 }
 
-/// Whether a participant's sound and pictures go to the ingest. Clones share the answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Unpacked([Arc<AtomicBool>; 2]);
+/// Whether one kind of a participant's media goes to the ingest, and how.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    unpacked: AtomicBool,
+    may_wait: AtomicBool,
+}
 
-impl Unpacked {
-    pub(crate) fn new(needed: Decoding) -> Self {
-        Self([Arc::new(AtomicBool::new(needed.audio)), Arc::new(AtomicBool::new(needed.video))])
+/// How a participant's sound and pictures go to the ingest. Clones share the answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ways([Arc<Way>; 2]);
+
+impl Ways {
+    pub(crate) fn new(needs: Needs) -> Self {
+        let ways = Self::default();
+        ways.set(needs);
+        ways
     }
 
-    pub(crate) fn set(&self, needed: Decoding) {
-        self.0[0].store(needed.audio, Ordering::Relaxed);
-        self.0[1].store(needed.video, Ordering::Relaxed);
+    pub(crate) fn set(&self, needs: Needs) {
+        let [audio, video] = &self.0;
+        for (way, unpacked, may_wait) in
+            [(audio, needs.unpack.audio, needs.may_wait.audio), (video, needs.unpack.video, needs.may_wait.video)]
+        {
+            way.unpacked.store(unpacked, Ordering::Relaxed);
+            way.may_wait.store(may_wait, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn of(&self, kind: MediaKind) -> Arc<AtomicBool> {
+    pub(crate) fn of(&self, kind: MediaKind) -> Arc<Way> {
         let [audio, video] = &self.0;
         Arc::clone(if kind == MediaKind::Audio { audio } else { video })
+    }
+}
+
+/// When packets are passed on that may wait for one another.
+///
+/// Every packet that goes on alone wakes a dozen threads, from the jitter buffer to the muxers, and waking them costs more than what
+/// they do. What comes out of order goes on at once: the jitter buffer has to know what is lost and what was sent again.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// The sequence number that comes next when nothing is lost.
+    next: Option<u16>,
+    since: Option<Instant>,
+}
+
+impl Gathering {
+    /// Whether everything goes on with this packet.
+    fn is_complete(&mut self, sequence_number: u16, may_wait: bool, now: Instant) -> bool {
+        let ahead = self.next.map_or(0, |next| sequence_number.wrapping_sub(next));
+        // Half of all numbers are older (RFC 3550, appendix A.1).
+        if ahead < 0x8000 {
+            self.next = Some(sequence_number.wrapping_add(1));
+        }
+        let since = *self.since.get_or_insert(now);
+        let complete = !may_wait || ahead != 0 || now.saturating_duration_since(since) >= GATHER;
+        if complete {
+            self.since = None;
+        }
+        complete
+    }
+
+    /// When it goes on although nothing more has come.
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.since? + GATHER_AT_MOST)
     }
 }
 
@@ -66,9 +120,9 @@ impl Unpacked {
 pub(crate) struct Ends {
     /// To those who take them as they are.
     pub(crate) tap: Arc<Tap>,
-    /// To be unpacked, while `unpacked` says so: an ingest that nobody needs costs nothing.
+    /// To be unpacked, while its way says so: an ingest that nobody needs costs nothing.
     pub(crate) input: Input,
-    pub(crate) unpacked: Arc<AtomicBool>,
+    pub(crate) way: Arc<Way>,
     pub(crate) meter: Arc<TrackMeter>,
     /// Hears of each SSRC, so that sender reports find their session.
     pub(crate) sources: mpsc::Sender<Ssrc>,
@@ -76,10 +130,20 @@ pub(crate) struct Ends {
 
 /// Reads a track until it ends.
 pub(crate) async fn read(mut track: InboundTrack, ends: Ends) {
-    let Ends { tap, mut input, unpacked, meter, sources } = ends;
+    let Ends { tap, mut input, way, meter, sources } = ends;
     let (id, keyframes) = (TrackId::unique(), track.keyframe_requester());
-    let mut known = None;
-    while let Some(packet) = track.read().await {
+    let (mut known, mut gathering) = (None, Gathering::default());
+    loop {
+        let read = match gathering.deadline() {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), track.read()).await,
+            None => Ok(track.read().await),
+        };
+        let Ok(packet) = read else {
+            gathering.since = None;
+            input.release();
+            continue;
+        };
+        let Some(packet) = packet else { break };
         if packet.is_padding() {
             continue;
         }
@@ -94,14 +158,18 @@ pub(crate) async fn read(mut track: InboundTrack, ends: Ends) {
         if !tap.is_idle() && tap.packet(&as_taken(&packet, id, codec)).keyframe {
             keyframes.request();
         }
-        if !unpacked.load(Ordering::Relaxed) {
+        if !way.unpacked.load(Ordering::Relaxed) {
             continue;
         }
-        input.push_rtp(codec, packet.payload_type().0, size, |bytes| {
+        input.hold_rtp(codec, packet.payload_type().0, size, |bytes| {
             if packet.marshal_into(bytes).is_none() {
                 tracing::debug!(ssrc = %packet.ssrc(), "a packet could not be written");
             }
         });
+        let may_wait = way.may_wait.load(Ordering::Relaxed);
+        if gathering.is_complete(packet.sequence_number(), may_wait, Instant::now()) {
+            input.release();
+        }
     }
 }
 
@@ -114,5 +182,51 @@ fn as_taken(packet: &RtpPacket, track: TrackId, codec: Codec) -> Packet {
         timestamp: packet.timestamp(),
         marker: packet.marker(),
         payload: packet.payload().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn packets_in_order_wait_for_one_another_and_go_on_together() {
+        let (mut gathering, start) = (Gathering::default(), Instant::now());
+        let complete = |number: u16| {
+            let now = start + ms(20) * u32::from(number.wrapping_sub(65_530));
+            gathering.is_complete(number, true, now).then_some(number)
+        };
+        let gone: Vec<_> = (0..25).map(|index| 65_530_u16.wrapping_add(index)).filter_map(complete).collect();
+        assert_eq!(gone, [4, 15], "one in 200 ms, across the wrap");
+    }
+
+    #[test]
+    fn what_is_needed_at_once_does_not_wait() {
+        let (mut gathering, start) = (Gathering::default(), Instant::now());
+        assert!((0..9).all(|number| gathering.is_complete(number, false, start)));
+        assert_eq!(gathering.deadline(), None);
+        assert!(!gathering.is_complete(9, true, start));
+        assert!(gathering.is_complete(10, false, start), "what waited goes on with it");
+    }
+
+    #[test]
+    fn a_loss_and_its_repair_go_on_at_once() {
+        let (mut gathering, start) = (Gathering::default(), Instant::now());
+        let numbers = [1, 2, 4, 5, 3, 6, 6, 7];
+        let gone: Vec<_> = numbers.iter().map(|number| gathering.is_complete(*number, true, start)).collect();
+        assert_eq!(gone, [false, false, true, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn who_falls_silent_is_waited_for_only_a_moment() {
+        let (mut gathering, start) = (Gathering::default(), Instant::now());
+        assert_eq!(gathering.deadline(), None);
+        gathering.is_complete(1, true, start);
+        gathering.is_complete(2, true, start + ms(20));
+        assert_eq!(gathering.deadline(), Some(start + GATHER_AT_MOST));
     }
 }

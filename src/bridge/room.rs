@@ -25,7 +25,7 @@ use super::config::BridgeConfig;
 use super::disk::Disks;
 use super::events::{Event, Reason, Record, Summary};
 use super::mix::Mix;
-use super::participant::{Message, Participant, Report};
+use super::participant::{Message, Needs, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
 use super::verify::{Announced, Verifier};
@@ -94,6 +94,7 @@ pub async fn run(
         chronicle: None,
         verifier: verifying::verifier(&config),
         lost_before: Announced::default(),
+        told: Needs::default(),
         generation: 0,
         tasks: JoinSet::new(),
         outputs: None,
@@ -155,6 +156,8 @@ struct Room {
     verifier: Option<Verifier>,
     /// What was lost before the mix was last looked at.
     lost_before: Announced,
+    /// What participants believe that they are needed for.
+    told: Needs,
     generation: u64,
     tasks: JoinSet<()>,
     outputs: Option<(Outputs, mpsc::Receiver<OutputEvent>)>,

@@ -84,8 +84,8 @@ impl Ingest {
         let payload_types = PayloadTypes::default();
         let inputs = [MediaKind::Audio, MediaKind::Video];
         let inputs = [
-            Input::new(&pipeline, &rtpbin, inputs[0], &payload_types)?,
-            Input::new(&pipeline, &rtpbin, inputs[1], &payload_types)?,
+            Input::new(&pipeline, &rtpbin, inputs[0], clock, &payload_types)?,
+            Input::new(&pipeline, &rtpbin, inputs[1], clock, &payload_types)?,
         ];
         let gates = [Gate::new(settings.decode.audio), Gate::new(settings.decode.video)];
         let [audio_gate, video_gate] = gates.clone();

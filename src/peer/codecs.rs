@@ -1,8 +1,6 @@
 //! The codecs that a connection offers and accepts, and the interceptors every connection has.
 
-use std::time::Duration;
-
-use rtc::interceptor::{NackGeneratorBuilder, NackResponderBuilder, Registry, Slot};
+use rtc::interceptor::{NackResponderBuilder, Registry, Slot};
 use rtc::peer_connection::configuration::interceptor_registry::{
     configure_rtcp_reports, configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
@@ -15,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::chain::Staged;
 use super::departures::{self, CaptureTime, Departures};
+use super::nack::Nacks;
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
 use super::sdes::{self, SourceNamer};
@@ -114,13 +113,6 @@ pub(crate) fn interceptors(
     feedback: mpsc::Sender<Feedback>,
     captures: mpsc::Receiver<CaptureTime>,
 ) -> Result<Registry, Error> {
-    // Requests go out after 20 ms and soon again: a jitter buffer of 200 ms leaves time for several round trips.
-    let nack_generator = NackGeneratorBuilder::new()
-        .with_size(1024)
-        .with_interval(Duration::from_millis(20))
-        .with_skip_last_n(2)
-        .with_max_nacks_per_packet(10)
-        .build();
     configure_simulcast_extension_headers(engine)?;
     let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
     Ok(configure_rtcp_reports(registry)
@@ -128,7 +120,7 @@ pub(crate) fn interceptors(
         .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())
         .with(Slot::from(rtx::SLOT), Staged::new(RtxDecapsulator::default()))
-        .with(Slot::NackGenerator, nack_generator)
+        .with(Slot::NackGenerator, Nacks::new())
         .with(Slot::from(rtcp_tap::SLOT), Staged::new(RtcpTap::new(feedback))))
 }
 

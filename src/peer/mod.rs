@@ -26,6 +26,7 @@ pub mod ice;
 mod keyframe;
 mod layers;
 mod mux;
+mod nack;
 mod negotiate;
 mod negotiation;
 mod network;

@@ -54,12 +54,12 @@ pub(super) struct Call<'a> {
     tracks: HashMap<MediaKind, Track>,
     kinds: HashMap<Ssrc, MediaKind>,
     held: Vec<(Ssrc, bytes::Bytes)>,
-    readers: JoinSet<()>,
+    pub(super) readers: JoinSet<()>,
     sources: [(mpsc::Sender<Ssrc>, mpsc::Receiver<Ssrc>); 2],
     reach: Reach,
     counted: (u64, u64),
     taps: Taps,
-    unpacked: reader::Unpacked,
+    ways: reader::Ways,
     /// Relates what its packets were captured at to our time: for those who take them at a tap.
     sender_clock: SenderClock,
 }
@@ -75,7 +75,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         Self {
             taps,
-            unpacked: reader::Unpacked::new(needs.unpack),
+            ways: reader::Ways::new(needs),
             sender_clock: SenderClock::default(),
             outgoing,
             peer,
@@ -140,7 +140,7 @@ impl<'a> Call<'a> {
             }
             Message::Candidate(candidate) => self.peer.handle_candidate(candidate).await,
             Message::Need(needs) => {
-                self.unpacked.set(needs.unpack);
+                self.ways.set(needs);
                 self.ingest.decode(needs.decode);
                 self.request_keyframe();
                 return Ok(());
@@ -185,7 +185,7 @@ impl<'a> Call<'a> {
         let ends = reader::Ends {
             tap: Arc::clone(self.taps.of(kind)),
             input: self.ingest.input(kind),
-            unpacked: self.unpacked.of(kind),
+            way: self.ways.of(kind),
             meter: Arc::clone(&meter),
             sources: sources.clone(),
         };

@@ -109,6 +109,7 @@ impl Room {
             self.output_states.insert(spec.to_string(), OutputState::default());
             outputs.attach(spec, streams);
         }
+        self.tell_new_needs();
     }
 
     /// An output's destination does not take what it was fed with.
@@ -143,7 +144,6 @@ impl Room {
         let Some((outputs, _)) = &self.outputs else { return };
         let mixed = outputs.running().filter(|spec| !spec.is_instance());
         let wanted: BTreeSet<Stream> = mixed.flat_map(OutputSpec::streams).collect();
-        let before = self.needs();
         let idle = |kind| !wanted.iter().any(|stream| stream.kind() == kind && !stream.is_copied());
         let mut inputs = Vec::new();
         for seat in self.seats.values_mut() {
@@ -151,9 +151,7 @@ impl Room {
         }
         self.mix.detach(inputs).await;
         self.mix.keep(&wanted).await;
-        if before != self.needs() {
-            self.tell_needs();
-        }
+        self.tell_new_needs();
     }
 
     /// Takes everybody into a mixer that has begun.
@@ -179,21 +177,39 @@ impl Room {
 
     /// What participants have to be decoded and unpacked for: the mix, and outputs of their own.
     pub(super) fn needs(&self) -> Needs {
-        let Needs { decode, unpack } = self.mix.needs();
-        let own = |kind| self.instances.decodes(kind);
+        let Needs { decode, unpack, .. } = self.mix.needs();
         // Outputs of participants take access units, whoever comes.
         let units = !self.instances.patterns().is_empty();
+        let both = |needed: &dyn Fn(MediaKind) -> bool| Decoding {
+            audio: needed(MediaKind::Audio),
+            video: needed(MediaKind::Video),
+        };
+        let own = |kind| self.instances.decodes(kind);
+        let decode =
+            Decoding { audio: decode.audio || own(MediaKind::Audio), video: decode.video || own(MediaKind::Video) };
+        let is_decoded = |kind| if kind == MediaKind::Audio { decode.audio } else { decode.video };
+        let hurries = |spec: &OutputSpec, kind| {
+            let takes = |stream: Stream| stream.kind() == kind && stream.is_copied() && !stream.is_packets();
+            spec.tracks.iter().any(takes) && !spec.has_time()
+        };
+        let running = || self.outputs.iter().flat_map(|(outputs, _)| outputs.running());
         Needs {
-            decode: Decoding {
-                audio: decode.audio || own(MediaKind::Audio),
-                video: decode.video || own(MediaKind::Video),
-            },
+            decode,
             unpack: Decoding { audio: unpack.audio || units, video: unpack.video || units },
+            may_wait: both(&|kind| !is_decoded(kind) && !running().any(|spec| hurries(spec, kind))),
         }
     }
 
-    pub(super) fn tell_needs(&self) {
+    /// Tells participants what they are needed for, if it is not what they were told last.
+    pub(super) fn tell_new_needs(&mut self) {
+        if self.told != self.needs() {
+            self.tell_needs();
+        }
+    }
+
+    fn tell_needs(&mut self) {
         let needs = self.needs();
+        self.told = needs;
         for seat in self.seats.values() {
             // A participant whose mailbox is full is dropped when the room next speaks to it.
             seat.participant.tell(Message::Need(needs));

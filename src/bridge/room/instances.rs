@@ -223,11 +223,8 @@ impl Room {
     async fn begin_instance(&mut self, generation: u64, spec: OutputSpec, pattern: String) -> Result<(), BridgeError> {
         let tracks = spec.tracks;
         let encoded: BTreeSet<_> = tracks.iter().filter(|stream| !stream.is_copied()).collect();
-        let before = self.needs();
         self.instances.decoded.extend(encoded.iter().map(|stream| stream.kind()));
-        if before != self.needs() {
-            self.tell_needs();
-        }
+        self.tell_new_needs();
         let streams = self.own_streams(generation, &encoded).await?;
         let Some(seat) = self.seats.get(&generation) else { return Ok(()) };
         let (participant, number) = (seat.id.clone(), self.instances.begun);

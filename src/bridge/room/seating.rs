@@ -35,7 +35,8 @@ impl Room {
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
         let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
-        let needs = self.needs();
+        self.tell_new_needs();
+        let needs = self.told;
         let settings = IngestSettings { jitter: self.config.jitter_latency, decode: needs.decode };
         let media = (self.clock.clone(), settings, needs);
         let renegotiates = self.config.room.scheme().renegotiates();

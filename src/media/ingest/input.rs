@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::{add, link, session, static_pad};
+use crate::media::clock::MediaClock;
 use crate::media::{MediaError, decode};
 use crate::terms::{Codec, MediaKind};
 
@@ -23,8 +24,10 @@ pub struct Input {
     session: u32,
     rtp: gst_app::AppSrc,
     rtcp: gst_app::AppSrc,
+    clock: MediaClock,
     payload_types: PayloadTypes,
     current: Option<(Codec, u8)>,
+    held: Vec<gst::Buffer>,
 }
 
 impl Input {
@@ -32,6 +35,7 @@ impl Input {
         pipeline: &gst::Pipeline,
         rtpbin: &gst::Element,
         kind: MediaKind,
+        clock: &MediaClock,
         payload_types: &PayloadTypes,
     ) -> Result<Self, MediaError> {
         let session = session(kind);
@@ -41,8 +45,8 @@ impl Input {
                 .caps(&gst::Caps::new_empty_simple(format!("application/x-{protocol}")))
                 .is_live(true)
                 .format(gst::Format::Time)
-                // The arrival time is the jitter buffer's clock.
-                .do_timestamp(true)
+                // The arrival time is the jitter buffer's clock; packets bring it along.
+                .do_timestamp(protocol == "rtcp")
                 .max_bytes(0)
                 .max_buffers(MAX_WAITING_PACKETS)
                 .leaky_type(gst_app::AppLeakyType::Downstream)
@@ -59,14 +63,23 @@ impl Input {
             session,
             rtp: source("rtp")?,
             rtcp: source("rtcp")?,
+            clock: clock.clone(),
             payload_types: Arc::clone(payload_types),
             current: None,
+            held: Vec::new(),
         })
     }
 
-    /// Takes one RTP packet of `size` bytes which `fill` writes. Copied once; never blocks.
+    /// Takes one RTP packet of `size` bytes, which `fill` writes and which has arrived now. Copied once; never blocks.
     pub fn push_rtp(&mut self, codec: Codec, payload_type: u8, size: usize, fill: impl FnOnce(&mut [u8])) {
+        self.hold_rtp(codec, payload_type, size, fill);
+        self.release();
+    }
+
+    /// The same, but the packet stays here until [`Self::release`]: what is passed on together wakes every later stage once.
+    pub fn hold_rtp(&mut self, codec: Codec, payload_type: u8, size: usize, fill: impl FnOnce(&mut [u8])) {
         if self.current != Some((codec, payload_type)) {
+            self.release();
             self.current = Some((codec, payload_type));
             let caps = decode::rtp_caps(codec, payload_type);
             self.payload_types
@@ -75,20 +88,44 @@ impl Input {
                 .insert((self.session, payload_type), caps.clone());
             self.rtp.set_caps(Some(&caps));
         }
-        push(&self.rtp, size, fill);
+        let Some(mut buffer) = filled(size, fill) else { return };
+        if let Some(buffer) = buffer.get_mut() {
+            let arrival = self.clock.running_time();
+            buffer.set_pts(arrival);
+            buffer.set_dts(arrival);
+        }
+        self.held.push(buffer);
+    }
+
+    /// Passes on what is held.
+    pub fn release(&mut self) {
+        for buffer in self.held.drain(..) {
+            push(&self.rtp, buffer);
+        }
     }
 
     /// Takes one RTCP compound packet that starts with a sender report (RFC 3550, section 6.4.1).
     pub fn push_rtcp(&self, compound: &[u8]) {
-        push(&self.rtcp, compound.len(), |bytes| bytes.copy_from_slice(compound));
+        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound)) {
+            push(&self.rtcp, buffer);
+        }
     }
 }
 
-fn push(appsrc: &gst_app::AppSrc, size: usize, fill: impl FnOnce(&mut [u8])) {
-    let Ok(mut buffer) = gst::Buffer::with_size(size) else { return };
-    if let Some(Ok(mut map)) = buffer.get_mut().map(gst::BufferRef::map_writable) {
-        fill(&mut map);
+/// Whoever ends leaves nothing behind.
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.release();
     }
+}
+
+fn filled(size: usize, fill: impl FnOnce(&mut [u8])) -> Option<gst::Buffer> {
+    let mut buffer = gst::Buffer::with_size(size).ok()?;
+    fill(&mut buffer.get_mut()?.map_writable().ok()?);
+    Some(buffer)
+}
+
+fn push(appsrc: &gst_app::AppSrc, buffer: gst::Buffer) {
     if appsrc.push_buffer(buffer).is_err() {
         tracing::trace!(appsrc = %appsrc.name(), "a packet came after the end");
     }

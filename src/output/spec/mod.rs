@@ -199,6 +199,16 @@ impl OutputSpec {
         self.tracks.video.is_some_and(Stream::is_copied) && !takes_any
     }
 
+    /// Whether nobody notices when it gets its media a fifth of a second later: what it writes is looked at in seconds.
+    pub fn has_time(&self) -> bool {
+        match &self.destination {
+            Destination::File(_) => true,
+            // A muxer of MPEG-TS does not wait for what is late.
+            Destination::Hls(hls) => hls.format == HlsFormat::Fmp4,
+            _ => false,
+        }
+    }
+
     /// Whether it is called so: as it was asked for, or as it is shown.
     pub fn is_called(&self, name: &str) -> bool {
         self.text == name || self.shown == name
