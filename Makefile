@@ -14,6 +14,9 @@ BENCH ?=
 # How many participants and how many joins `make soak` tries: 50 1000 when empty.
 SOAK ?=
 
+# What `make chaos` tries.
+CHAOS ?= impair attach endings failing_outputs repair
+
 # How many seconds `make fuzz` gives to each target, and which; all targets when empty.
 SECONDS ?= 60
 FUZZ ?=
@@ -57,6 +60,11 @@ fmt: ## Format the code
 .PHONY: bench
 bench: setup ## Measure CPU against a plain GStreamer pipeline, and latency; one part: BENCH=cpu|latency|encoded|whep|passthrough|copy|ten
 	cargo bench --locked --bench vertical -- $(BENCH)
+
+.PHONY: chaos
+chaos: ## Bad networks, kills, full disks and odd senders at length, with the figures of docs/reliability.md
+	@scripts/setup test
+	ROOMCAST_CHAOS=1 cargo test --locked $(patsubst %,--test %,$(CHAOS)) -- --nocapture --test-threads=1
 
 .PHONY: soak
 soak: setup ## 50 participants on one port, then 1000 joins and leaves; fails when a route, task, descriptor or memory stays

@@ -36,6 +36,7 @@ pub mod probe;
 pub mod publish;
 pub mod repair;
 pub mod rtp;
+pub mod sandbox;
 pub mod server;
 pub mod session;
 pub mod signaling;

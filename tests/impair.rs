@@ -93,15 +93,22 @@ async fn receive(settings: &str) -> Received {
     Received { copy: probe(&copy, &[]).await, mix: probe(&mix, &[]).await, wall }
 }
 
+/// Percent of all packets, in both directions, that get lost on a way of 15 ms, and the part of the pictures that must come through.
+/// `make test` tries the second, `make chaos` all.
+const LOSSES: [(u32, f64); 4] = [(1, 0.99), (5, 0.99), (3, 0.99), (10, 0.95)];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn five_percent_of_loss_are_made_good_by_retransmission() {
+async fn loss_is_made_good_by_retransmission() {
     let _turn = one_at_a_time().await;
-    let received = receive("loss=5 delay=15").await;
-    let (share, freeze) = (received.share(), received.worst_freeze());
-    eprintln!("{:.2} % of the pictures, worst freeze {freeze:.3} s", share * 100.0);
-    assert_eq!(received.errors(), 0, "{:#}", received.copy);
-    assert!(share >= 0.99 && freeze < 1.0, "{share} of the pictures, freeze {freeze} s: {:#}", received.copy);
-    received.assert_timeline();
+    let losses = if std::env::var_os("ROOMCAST_CHAOS").is_some() { &LOSSES[..] } else { &LOSSES[1..2] };
+    for (loss, least) in losses {
+        let received = receive(&format!("loss={loss} delay=15")).await;
+        let (share, freeze) = (received.share(), received.worst_freeze());
+        eprintln!("{loss} % of loss: {:.2} % of the pictures, worst freeze {freeze:.3} s", share * 100.0);
+        assert_eq!(received.errors(), 0, "{:#}", received.copy);
+        assert!(share >= *least && freeze < 1.0, "{share} of the pictures, freeze {freeze} s: {:#}", received.copy);
+        received.assert_timeline();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

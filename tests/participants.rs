@@ -132,7 +132,7 @@ async fn each_participant_has_files_that_the_manifest_puts_together() {
         let ready = wait_for(&mut bridge, "output_ready", "bob").await;
         assert!(ready["output"].as_str().unwrap().ends_with(&format!("/{part}")), "{ready}");
         // What flows for this long is what is looked for below.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
         assert!(bob.terminate(SOON).await.success(), "{}", bob.log());
         let stopped = wait_for(&mut bridge, "output_stopped", "bob").await;
         assert_eq!((&stopped["output"], &stopped["complete"]), (&ready["output"], &json!(true)));

@@ -1,6 +1,6 @@
 //! `roomcast bridge`: join one room, run its outputs until the end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +12,7 @@ use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
 use roomcast::media::mixer::Canvas;
 use roomcast::output::OutputSpec;
+use roomcast::sandbox::{self, Confinement, Needs};
 use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,10 @@ pub(crate) struct Options {
     /// {"command":"stop"}; its end stops the bridge.
     #[arg(long)]
     control: bool,
+    /// Keep all rights of the user; otherwise the bridge gives up, where the kernel has Landlock, to start programs, to read people's
+    /// files, and to write anywhere but where its outputs go (anywhere with --control).
+    #[arg(long)]
+    no_sandbox: bool,
     #[command(flatten)]
     pipelines: Pipelines,
     #[command(flatten)]
@@ -209,6 +214,24 @@ impl Options {
             ..BridgeConfig::new(room, outputs)
         })
     }
+}
+
+/// Gives up the rights that this bridge does not need. To be called before there are other threads.
+pub(crate) fn confine(options: &Options) -> Result<(), Failure> {
+    if options.no_sandbox {
+        return Ok(());
+    }
+    let outputs = options.outputs.iter().filter_map(|output| output.parse::<OutputSpec>().ok());
+    let files = [&options.report, &options.manifest].into_iter().flatten();
+    let files = files.map(|file| file.parent().map(Path::to_owned).unwrap_or_default());
+    let write = (!options.control).then(|| outputs.flat_map(|output| output.writes()).chain(files).collect());
+    let needs = Needs { write, read: options.pipelines.directory().into_iter().cloned().collect() };
+    match sandbox::confine(&needs)? {
+        Confinement::Full => tracing::debug!("the bridge has given up the rights that it does not need"),
+        Confinement::Partial => tracing::debug!("the bridge has given up what this kernel lets it give up"),
+        Confinement::None => tracing::info!("this kernel has no Landlock: the bridge keeps all rights of its user"),
+    }
+    Ok(())
 }
 
 pub(crate) async fn run(options: Options, context: Context) -> Result<Exit, Failure> {

@@ -71,6 +71,11 @@ pub(crate) struct Pipelines {
 }
 
 impl Pipelines {
+    /// The directory, if there is one.
+    fn directory(&self) -> Option<&std::path::PathBuf> {
+        self.directory.as_ref()
+    }
+
     /// Reads the directory, if there is one.
     fn take(&self) -> Result<(), Failure> {
         let Some(directory) = &self.directory else { return Ok(()) };
@@ -137,23 +142,27 @@ impl Cli {
             return ExitCode::SUCCESS;
         }
         telemetry::start(self.log_format);
-        if let Command::Probe(options) = &self.command {
-            // Before there are threads: they inherit it.
-            options.take_priority();
-        }
-        let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(
-            |runtime| {
-                let outcome = runtime.block_on(self.dispatch());
-                // A thread that is blocked in a dead output must not keep the process alive.
-                runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-                outcome
-            },
-        );
+        let outcome = self.start();
         let exit = outcome.unwrap_or_else(|failure| {
             report(&failure.error);
             failure.exit
         });
         ExitCode::from(exit as u8)
+    }
+
+    fn start(self) -> Result<Exit, Failure> {
+        if let Command::Bridge(options) = &self.command {
+            bridge::confine(options)?;
+        }
+        if let Command::Probe(options) = &self.command {
+            // Before there are threads: they inherit it.
+            options.take_priority();
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let outcome = runtime.block_on(self.dispatch());
+        // A thread that is blocked in a dead output must not keep the process alive.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
     }
 
     async fn dispatch(self) -> Result<Exit, Failure> {

@@ -5,6 +5,7 @@
 //! never blocks: the queue in front is bounded and drops its oldest packet.
 
 mod decoders;
+mod forward;
 mod gate;
 mod input;
 
@@ -95,6 +96,9 @@ impl Ingest {
         });
         for sink in sinks.iter().flat_map(|sinks| [&sinks.raw, &sinks.encoded]) {
             add(&pipeline, sink)?;
+        }
+        for (sinks, kind) in sinks.iter().zip([MediaKind::Audio, MediaKind::Video]) {
+            forward::only_forward(&static_pad(&sinks.encoded, "sink")?, kind);
         }
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
         let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));

@@ -148,6 +148,7 @@ impl Mixer {
         let end = queue.static_pad("src").ok_or_else(|| MediaError::link("the queue has no source pad"))?;
         let ghost = gst::GhostPad::with_target(&end).map_err(|error| MediaError::link(error.to_string()))?;
         bin.add_pad(&ghost).map_err(|error| MediaError::link(error.to_string()))?;
+        refuse_timeless(&ghost);
         let mut phase = None;
         if kind == MediaKind::Video {
             answer_latency(&ghost, VIDEO_LATENESS);
@@ -252,6 +253,15 @@ fn chain(pipeline: &gst::Pipeline, mixer: &gst::Element, caps: &str, kind: Media
     Ok(Producer::new(&sink))
 }
 
+/// Leaves out what has no time. A decoder may put it out after a loss, and GStreamer's mixers end for everybody when they meet one.
+fn refuse_timeless(pad: &gst::GhostPad) {
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| match info.buffer() {
+        // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
+        Some(buffer) if buffer.pts().is_none() => gst::PadProbeReturn::Handled,
+        _ => gst::PadProbeReturn::Ok,
+    });
+}
+
 /// Answers latency queries for one branch: without it, one participant who stops video would raise the whole mix's
 /// latency to that participant's jitter budget.
 fn answer_latency(pad: &gst::GhostPad, latency: gst::ClockTime) {
@@ -301,4 +311,42 @@ fn measure_phase(pad: &gst::Pad, tick: gst::ClockTime, phase: &Arc<Phase>) {
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_picture_without_a_time_does_not_end_the_mix() {
+        // Without `refuse_timeless` the bus says `Eos` after the tenth picture.
+        gst::init().unwrap();
+        let clock = MediaClock::start();
+        let canvas = Canvas { size: Size { width: 64, height: 36 }, fps: 30 };
+        let mut mixer = Mixer::new(&clock, MediaKind::Video, canvas, Duration::from_millis(200)).unwrap();
+        mixer.play().await.unwrap();
+        let person = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder().format(gst::Format::Time).is_live(true).build();
+        source.set_caps(Some(&canvas.caps().parse().unwrap()));
+        let sink = appsink("person");
+        person.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        source.link(&sink).unwrap();
+        let mut person = LivePipeline::new(person, &clock).unwrap();
+        let input = mixer.attach(&Producer::new(&sink)).unwrap();
+        person.play().await.unwrap();
+        let (mixed, mut pictures) = mpsc::channel(100);
+        let _tap = mixer.producer().tap(move |_| mixed.try_send(()).is_ok());
+        for number in 0..30 {
+            let mut picture = gst::Buffer::with_size(64 * 36 * 3 / 2).unwrap();
+            let time = (number % 10 != 9).then(|| clock.running_time());
+            picture.get_mut().unwrap().set_pts(time);
+            source.push_buffer(picture).unwrap();
+            let mixed = tokio::time::timeout(Duration::from_secs(20), pictures.recv()).await;
+            assert!(matches!(mixed, Ok(Some(()))), "the mixer goes on: {:?}", mixer.take_events().try_recv());
+        }
+        mixer.detach(input);
+        assert!(mixer.stop().await && person.stop().await);
+    }
 }

@@ -26,6 +26,10 @@ const END_OF_STREAM: Duration = Duration::from_secs(5);
 /// How long what was mixed before the stop may take to come out of the encoders.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// Sound ends this much after the picture: a muxer that was told to cut the picture must find the same place in the sound, or it
+/// has no end. (`isofmp4mux` 0.14.5 with `manual-split` panics when one stream has a cut and the other has ended without it.)
+const SOUND_AFTER_PICTURE: gst::ClockTime = gst::ClockTime::from_mseconds(50);
+
 /// A running output pipeline.
 #[derive(Debug)]
 pub(crate) struct Attached {
@@ -40,17 +44,19 @@ pub(crate) struct Attached {
 #[derive(Debug)]
 struct Progress {
     reached: Vec<AtomicU64>,
+    /// How much later than `end` each of them ends.
+    after: Vec<u64>,
     end: AtomicU64,
     moved: Notify,
 }
 
 impl Progress {
-    fn watch<'a>(pads: impl Iterator<Item = &'a gst::Pad>) -> Arc<Self> {
-        let pads: Vec<_> = pads.collect();
-        let reached = pads.iter().map(|_| AtomicU64::new(0)).collect();
-        let progress = Arc::new(Self { reached, end: AtomicU64::new(u64::MAX), moved: Notify::new() });
-        for (index, pad) in pads.into_iter().enumerate() {
-            let progress = Arc::clone(&progress);
+    fn watch(streams: &[(gst::Pad, gst::ClockTime)]) -> Arc<Self> {
+        let reached = streams.iter().map(|_| AtomicU64::new(0)).collect();
+        let after = streams.iter().map(|(_, after)| after.nseconds()).collect();
+        let progress = Arc::new(Self { reached, after, end: AtomicU64::new(u64::MAX), moved: Notify::new() });
+        for (index, (pad, after)) in streams.iter().enumerate() {
+            let (progress, after) = (Arc::clone(&progress), after.nseconds());
             pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
                 let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) else {
                     return gst::PadProbeReturn::Ok;
@@ -59,7 +65,7 @@ impl Progress {
                     reached.store(time.nseconds(), Ordering::Relaxed);
                 }
                 progress.moved.notify_one();
-                let over = time.nseconds() > progress.end.load(Ordering::Relaxed);
+                let over = time.nseconds() > progress.end.load(Ordering::Relaxed).saturating_add(after);
                 if over { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
             });
         }
@@ -69,7 +75,8 @@ impl Progress {
     /// Lets the streams end at `time`, and waits until all of them are there.
     async fn end(&self, time: gst::ClockTime) {
         self.end.store(time.nseconds(), Ordering::Relaxed);
-        while self.reached.iter().any(|reached| reached.load(Ordering::Relaxed) < time.nseconds()) {
+        let behind = |(reached, after): (&AtomicU64, &u64)| reached.load(Ordering::Relaxed) < time.nseconds() + after;
+        while self.reached.iter().zip(&self.after).any(behind) {
             self.moved.notified().await;
         }
     }
@@ -108,9 +115,12 @@ impl Attached {
             start_together(Some(pad), None, start);
             producer.request_keyframe(start);
         }
-        let fed: Vec<_> = picture.into_iter().chain(sound).chain(lower).collect();
-        let progress = Progress::watch(fed.iter().map(|(_, pad)| pad));
-        let feeds = fed.into_iter().map(|(feed, _)| feed).collect();
+        let after = if picture.is_some() { SOUND_AFTER_PICTURE } else { gst::ClockTime::ZERO };
+        let at_once = |(feed, pad)| (feed, (pad, gst::ClockTime::ZERO));
+        let sound = sound.map(|(feed, pad)| (feed, (pad, after)));
+        let (feeds, streams): (_, Vec<_>) =
+            picture.map(at_once).into_iter().chain(sound).chain(lower.into_iter().map(at_once)).unzip();
+        let progress = Progress::watch(&streams);
         Ok(Self { live, clock: clock.clone(), ends, feeds, progress })
     }
 

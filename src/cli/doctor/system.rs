@@ -4,6 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime};
 
+use roomcast::sandbox::{self, Confinement};
 use rustix::fs::statvfs;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, socket_recv_buffer_size};
 use rustix::process::{Resource, getrlimit};
@@ -23,7 +24,7 @@ const CLOCK_WINDOW: Duration = Duration::from_millis(200);
 const EARLIEST: Duration = Duration::from_secs(1_577_836_800);
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![ports(), receive_buffer(), clock(), descriptors(), disk()]
+    vec![ports(), receive_buffer(), clock(), descriptors(), disk(), sandbox()]
 }
 
 /// RTP wants an even port and RTCP the one above it.
@@ -90,6 +91,19 @@ fn descriptors() -> Check {
         Some(limit) if limit < DESCRIPTORS => Check::limited(name, format!("{limit}"), "ulimit -n 4096"),
         Some(limit) => Check::good(name, format!("{limit}")),
         None => Check::good(name, "no limit"),
+    }
+}
+
+fn sandbox() -> Check {
+    let name = "sandbox of a bridge";
+    match sandbox::available() {
+        Confinement::Full => Check::good(name, "Landlock"),
+        Confinement::Partial => Check::good(name, "Landlock, as far as this kernel knows it"),
+        Confinement::None => Check::limited(
+            name,
+            "no Landlock",
+            "use Linux 5.13 or newer, or a container that allows it; until then a bridge has all rights of its user",
+        ),
     }
 }
 

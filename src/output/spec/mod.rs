@@ -212,6 +212,18 @@ impl OutputSpec {
         }
     }
 
+    /// What it writes to the disk: directories, above every name that is made while it runs.
+    pub fn writes(&self) -> Vec<PathBuf> {
+        let below = |path: &Path| known_parent(path).to_owned();
+        match &self.destination {
+            Destination::File(file) => vec![below(&file.path)],
+            Destination::Hls(hls) => vec![below(&hls.directory.join("any"))],
+            Destination::TsSocket(path) => vec![below(path)],
+            Destination::Rtp(rtp) => rtp.sdp.as_deref().map(below).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// An error about this output.
     pub fn refuse(&self, reason: impl Into<String>) -> SpecError {
         SpecError { output: self.shown.clone(), reason: reason.into() }
