@@ -144,18 +144,22 @@ pub(crate) async fn read(mut track: InboundTrack, ends: Ends) {
             continue;
         };
         let Some(packet) = packet else { break };
-        if packet.is_padding() {
-            continue;
-        }
         let Some(codec) = packet.codec() else { continue };
         if known != Some(packet.ssrc()) {
             known = Some(packet.ssrc());
             // A sender that invents sources faster than they are read only loses its own lip sync.
             sources.try_send(packet.ssrc()).ok();
         }
-        let size = packet.marshal_size();
-        meter.count(size);
-        if !tap.is_idle() && tap.packet(&as_taken(&packet, id, codec)).keyframe {
+        let (size, probes) = (packet.marshal_size(), packet.is_padding());
+        // A probe of the bandwidth says nothing of the media, but it has a number: where it was left out, pictures would wait for a
+        // packet that was lost and then for a keyframe.
+        if probes && codec.kind() == MediaKind::Audio {
+            continue;
+        }
+        if !probes {
+            meter.count(size);
+        }
+        if !probes && !tap.is_idle() && tap.packet(&as_taken(&packet, id, codec)).keyframe {
             keyframes.request();
         }
         if !way.unpacked.load(Ordering::Relaxed) {

@@ -47,7 +47,7 @@ impl Relief {
             let counts = Arc::clone(&counts);
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
                 let number = counts.came.fetch_add(1, Ordering::Relaxed);
-                if number % u64::from(counts.one_in.load(Ordering::Relaxed)) == 0 {
+                if number.is_multiple_of(counts.one_in.load(Ordering::Relaxed).into()) {
                     return gst::PadProbeReturn::Ok;
                 }
                 counts.left_out.fetch_add(1, Ordering::Relaxed);

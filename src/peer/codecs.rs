@@ -1,8 +1,10 @@
 //! The codecs that a connection offers and accepts, and the interceptors every connection has.
 
-use rtc::interceptor::{NackResponderBuilder, Registry, Slot};
+use std::time::Duration;
+
+use rtc::interceptor::{NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot};
 use rtc::peer_connection::configuration::interceptor_registry::{
-    configure_rtcp_reports, configure_simulcast_extension_headers, configure_twcc_receiver_only,
+    configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9, MediaEngine,
@@ -18,6 +20,9 @@ use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
 use super::sdes::{self, SourceNamer};
 use crate::terms::{Codec, MediaKind};
+
+/// The time from one sender report to the next: whoever receives us brings lips and voice in step by the first one.
+const SENDER_REPORTS: Duration = Duration::from_millis(300);
 
 /// How a codec is written in SDP: payload type, payload type of its RTX stream, and format parameters.
 struct Format(u8, u8, &'static str);
@@ -115,7 +120,9 @@ pub(crate) fn interceptors(
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
     let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
-    Ok(configure_rtcp_reports(registry)
+    Ok(registry
+        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
+        .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(SENDER_REPORTS).build())
         .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
         .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())
