@@ -2,7 +2,7 @@
 //! fed once a second.
 //!
 //! What waits for the encoder is bounded whatever happens here (`Patience::Encoder`): these steps are there so that pictures
-//! come evenly instead of in lumps. The size stays as it is: a file would be cut there, and fragmented MP4 refuses.
+//! come evenly instead of in lumps. The size stays as it is: with another one a recording goes on in a further file.
 
 use std::time::Duration;
 
