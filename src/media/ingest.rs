@@ -55,6 +55,7 @@ pub struct IngestSettings {
 #[derive(Debug)]
 pub struct Ingest {
     pipeline: LivePipeline,
+    rtpbin: gst::Element,
     inputs: [Input; 2],
     raw: [Producer; 2],
     encoded: [Producer; 2],
@@ -107,7 +108,7 @@ impl Ingest {
             payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&(session, payload_type)).cloned()
         });
         decode_new_pads(&pipeline, &rtpbin, sinks, keyframe_wanted);
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, inputs, raw, encoded, gates, frames })
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, rtpbin, inputs, raw, encoded, gates, frames })
     }
 
     /// Starts to take packets.
@@ -135,6 +136,12 @@ impl Ingest {
     pub fn decode(&self, decoding: Decoding) {
         self.gates[0].set(decoding.audio);
         self.gates[1].set(decoding.video);
+    }
+
+    /// Whether packets come in bursts, because nobody needs them at once: more of them at a time than the jitter buffer's budget,
+    /// which would otherwise drop what it has not passed on yet.
+    pub fn take_bursts(&self, bursts: bool) {
+        self.rtpbin.set_property("drop-on-latency", !bursts);
     }
 
     /// Pictures decoded so far.

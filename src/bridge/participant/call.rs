@@ -73,6 +73,7 @@ impl<'a> Call<'a> {
         state: watch::Sender<ParticipantState>,
         (taps, needs): (Taps, Needs),
     ) -> Self {
+        ingest.take_bursts(needs.may_wait.audio || needs.may_wait.video);
         Self {
             taps,
             ways: reader::Ways::new(needs),
@@ -142,6 +143,7 @@ impl<'a> Call<'a> {
             Message::Need(needs) => {
                 self.ways.set(needs);
                 self.ingest.decode(needs.decode);
+                self.ingest.take_bursts(needs.may_wait.audio || needs.may_wait.video);
                 self.request_keyframe();
                 return Ok(());
             }
