@@ -83,7 +83,7 @@ async fn a_disk_that_stops_for_a_moment_loses_nothing_and_for_longer_says_what()
     assert!(lost.iter().all(|event| event["output"] == slow), "the other one loses nothing: {lost:#?}");
     assert_whole(&good_output, end, &bridge).await;
     if disk.is_mounted() {
-        assert!(ended.success(), "{}", bridge.log());
+        assert!(ended.success(), "{ended}: {:#?}\n{}", events(&bridge, "verified"), bridge.log());
         let (whole, left) = (units(&good).await, units(slow).await);
         let missing: u64 = whole.iter().zip(&left).map(|(whole, left)| whole - left).sum();
         eprintln!("told to be lost: {told}; {left:?} of {whole:?} are there, {missing} are not");

@@ -29,6 +29,9 @@ impl Room {
                 (state.pushed, state.dropped) = (pushed, dropped);
                 if units > 0 && self.is_recording(&output) {
                     let participant = self.instances.participant(&output);
+                    if let Some(verifier) = &mut self.verifier {
+                        verifier.left_out(&output, units);
+                    }
                     self.tell(Event::MediaLost { output, participant, units, total: dropped }).await;
                 }
             }

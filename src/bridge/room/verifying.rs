@@ -34,6 +34,7 @@ impl Room {
             started: jiff::Timestamp::now() - late,
             // What was lost at this very moment may be known a little later.
             lost: self.lost_before,
+            left_out: 0,
         };
         verifier.began(path, began);
     }

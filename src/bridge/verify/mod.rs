@@ -99,6 +99,9 @@ pub struct Verified {
     pub probe: Option<Report>,
 }
 
+/// Seconds of sound in one access unit: 1024 samples of AAC at 48 kHz, which is longer than a packet of Opus.
+const LONGEST_PIECE: f64 = 1024.0 / 48_000.0;
+
 /// A file on its way from its first picture to its verdict.
 #[derive(Clone, Debug)]
 pub(crate) struct Began {
@@ -114,6 +117,8 @@ pub(crate) struct Began {
     pub(crate) started: Timestamp,
     /// What was lost before.
     pub(crate) lost: Announced,
+    /// Pictures and pieces of sound that its disk was too slow for.
+    pub(crate) left_out: u64,
 }
 
 #[derive(Debug)]
@@ -162,12 +167,20 @@ impl Verifier {
         self.open.insert(file.to_owned(), began);
     }
 
+    /// An output has told that its disk was too slow for so many pictures and pieces of sound.
+    pub(crate) fn left_out(&mut self, output: &str, units: u64) {
+        for began in self.open.values_mut().filter(|began| began.output == output) {
+            began.left_out += units;
+        }
+    }
+
     /// Nothing more is written to a file, which had to end at `until` on the bridge's clock.
     pub(crate) fn ended(&mut self, file: &Path, until: Duration, complete: bool, lost: Announced) {
         let Some(began) = self.open.remove(file) else { return };
+        // It is not told how many of them were pictures: all may have been.
         let announced = Announced {
-            pictures: lost.pictures.saturating_sub(began.lost.pictures),
-            sound: (lost.sound - began.lost.sound).max(0.0),
+            pictures: lost.pictures.saturating_sub(began.lost.pictures) + began.left_out,
+            sound: (lost.sound - began.lost.sound).max(0.0) + began.left_out as f64 * LONGEST_PIECE,
         };
         let promise = Promise {
             kinds: began.kinds.clone(),
