@@ -26,12 +26,16 @@ pub(crate) fn data(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The directory is gone, or the disk does not take it.
 pub(crate) fn name(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    match File::open(directory)?.sync_all() {
+    match File::open(parent(path))?.sync_all() {
         // Some network file systems know no such call, and have the name anyway.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         done => done,
     }
+}
+
+/// The directory of a file: this one when its path names none.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{Roomcast, one_at_a_time, packets_end, piped, probe, read_with_ffmpeg};
+use support::{Roomcast, flash_times, one_at_a_time, packets_end, piped, probe, read_with_ffmpeg};
 use tokio::time::{Instant, sleep};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -119,16 +119,7 @@ async fn flashes(file: &Path) -> Vec<f64> {
     command.args(["-hide_banner", "-nostdin", "-nostats", "-i"]).arg(file);
     command.args(["-vf", "signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG", "-an", "-f", "null", "-"]);
     let output = command.output().await.expect("ffmpeg is installed: apt-get install ffmpeg");
-    let (mut time, mut frames) = (0.0, Vec::new());
-    for line in String::from_utf8_lossy(&output.stderr).lines() {
-        if let Some((_, rest)) = line.split_once("pts_time:") {
-            time = rest.trim().parse().unwrap();
-        } else if let Some((_, luma)) = line.split_once("signalstats.YAVG=") {
-            frames.push((time, luma.trim().parse::<f64>().unwrap()));
-        }
-    }
-    let white = 0.7 * frames.iter().map(|(_, luma)| *luma).fold(0.0, f64::max);
-    frames.windows(2).filter(|pair| pair[0].1 < white && pair[1].1 >= white).map(|pair| pair[1].0).collect()
+    flash_times(String::from_utf8_lossy(&output.stderr).lines())
 }
 
 fn manifest(path: &Path) -> Value {

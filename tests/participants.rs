@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Roomcast, one_at_a_time, probe};
+use support::{Roomcast, flash_times, one_at_a_time, probe};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -72,16 +72,7 @@ async fn lines(path: &Path, arguments: &[&str]) -> Vec<String> {
 /// When the picture, or this part of it, turns white, in seconds of the file.
 async fn flashes(path: &Path, crop: &str) -> Vec<f64> {
     let filter = format!("crop={crop},signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG");
-    let (mut time, mut frames) = (0.0, Vec::new());
-    for line in lines(path, &["-map", "0:v:0", "-vf", &filter]).await {
-        if let Some((_, rest)) = line.split_once("pts_time:") {
-            time = rest.trim().parse().unwrap();
-        } else if let Some((_, luma)) = line.split_once("signalstats.YAVG=") {
-            frames.push((time, luma.trim().parse::<f64>().unwrap()));
-        }
-    }
-    let white = 0.7 * frames.iter().map(|(_, luma)| *luma).fold(0.0, f64::max);
-    frames.windows(2).filter(|pair| pair[0].1 < white && pair[1].1 >= white).map(|pair| pair[1].0).collect()
+    flash_times(lines(path, &["-map", "0:v:0", "-vf", &filter]).await.iter().map(String::as_str))
 }
 
 /// When a beep begins, in seconds of the file.

@@ -175,3 +175,17 @@ pub(crate) async fn packets_end(file: &Path) -> f64 {
     );
     ends.into_values().reduce(f64::min).unwrap_or(0.0)
 }
+
+/// When the picture turns white, in seconds of the file, from what ffmpeg's `signalstats` prints of each picture's luma.
+pub(crate) fn flash_times<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<f64> {
+    let (mut time, mut frames) = (0.0, Vec::new());
+    for line in lines {
+        if let Some((_, rest)) = line.split_once("pts_time:") {
+            time = rest.trim().parse().expect("ffmpeg prints numbers");
+        } else if let Some((_, luma)) = line.split_once("signalstats.YAVG=") {
+            frames.push((time, luma.trim().parse::<f64>().expect("ffmpeg prints numbers")));
+        }
+    }
+    let white = 0.7 * frames.iter().map(|(_, luma)| *luma).fold(0.0, f64::max);
+    frames.windows(2).filter(|pair| pair[0].1 < white && pair[1].1 >= white).map(|pair| pair[1].0).collect()
+}

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::verdict::{self, Fault};
 use super::{Job, Verdict, Verified, Verify, When, identity, report};
+use crate::durable::parent;
 use crate::machine::CpuTimes;
 use crate::output::path_claim;
 use crate::probe::Report;
@@ -124,8 +125,7 @@ async fn wait_for_time(ending: &CancellationToken) -> Result<(), String> {
 
 /// Adds a verdict to the report beside its file.
 pub(super) async fn write_down(verified: &Verified, taken: &[String]) {
-    let parent = verified.file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = parent.unwrap_or_else(|| Path::new(".")).to_owned();
+    let directory = parent(&verified.file).to_owned();
     let path = directory.join(report::NAME);
     if taken.contains(&path_claim(&path)) {
         return;

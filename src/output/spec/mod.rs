@@ -22,6 +22,7 @@ use super::names;
 use participant::Scope;
 use redaction::Secrets;
 
+pub(crate) use crate::durable::parent;
 pub use file::{Container, FileDestination, Split, Thumbs};
 pub use hls::{HlsDestination, HlsFormat, HlsMode, Renditions};
 pub use rtmp::RtmpDestination;
@@ -263,10 +264,6 @@ fn parse(text: &str) -> Parsed {
 fn known_parent(path: &Path) -> &Path {
     let is_known = |directory: &&Path| names::keys(&directory.to_string_lossy()).is_empty();
     path.ancestors().map(parent).find(is_known).unwrap_or_else(|| Path::new("."))
-}
-
-pub(crate) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]
