@@ -82,7 +82,8 @@ impl Effort {
         source.unlink(sink).map_err(|error| failed(&error))?;
         let stopped = self.encoder.set_state(gst::State::Ready).map_err(|error| failed(&error));
         let (preset, options) = if fastest { (FASTEST, &self.like) } else { (self.preset.as_str(), &self.options) };
-        let set = set(&self.encoder, "speed-preset", preset).and_then(|()| set(&self.encoder, "option-string", options));
+        let set =
+            set(&self.encoder, "speed-preset", preset).and_then(|()| set(&self.encoder, "option-string", options));
         let plays = self.encoder.sync_state_with_parent().map_err(|error| failed(&error));
         source.link(sink).map_err(|error| failed(&error))?;
         stopped.and(set).and(plays)

@@ -226,8 +226,7 @@ impl StreamEncoder {
         output.set_property("async", false);
         let feed = raw.feed(&input, patience)?;
         let pictures = matches!(patience, Patience::Encoder);
-        let relief =
-            pictures.then(|| Relief::new(clock, input.upcast_ref(), output.upcast_ref(), effort.is_some()));
+        let relief = pictures.then(|| Relief::new(clock, input.upcast_ref(), output.upcast_ref(), effort.is_some()));
         Ok(Self { producer: Producer::new(&output), pipeline, feed, relief, effort })
     }
 
