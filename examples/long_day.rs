@@ -20,16 +20,17 @@ use long_day::{Failure, Plan};
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    let split: &'static str = std::env::var("SPLIT").unwrap_or("50m".into()).leak();
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u32>());
     let hours = arguments.next().transpose()?.unwrap_or(24);
     let rate = arguments.next().transpose()?.unwrap_or(20);
-    let length = Duration::from_secs(3600) * hours;
+    let length = Duration::from_secs(if hours > 99 { 60 } else { 3600 }) * hours;
     let plan = Plan {
         begin: Duration::from_secs(24 * 3600 + 1800),
         length,
         rate,
         sample: (length / 8).min(Duration::from_secs(3600)),
-        split: "50m",
+        split,
     };
     println!("{hours} hours, {rate} times as fast as time");
     long_day::live(plan).await?.judge()

@@ -129,11 +129,11 @@ pub(crate) async fn live(plan: Plan) -> Result<Day, Failure> {
     let mut day = Day::new(plan);
     let sampling = async {
         Sample::print_head();
-        let begin = clock.now();
+        let (begin, mut pace) = (clock.now(), sample::Pace::new(plan.rate));
         // The first begins what the others are compared with.
         readers.lags();
         while clock.now() < begin + plan.length {
-            let sample = Sample::take(plan, &clock, &readers, snapshots.clone(), &directory.path().join("hls")).await;
+            let sample = Sample::take(plan, (&clock, &mut pace), &readers, snapshots.clone(), &directory.path().join("hls")).await;
             sample.print();
             day.samples.push(sample);
         }
@@ -197,7 +197,12 @@ async fn outputs(
         format!("rtp://127.0.0.1:{mixed}"),
         format!("ts+udp://127.0.0.1:{port}"),
     ];
-    outputs.iter().map(|output| Ok(output.parse()?)).collect()
+    let only = std::env::var("ONLY").unwrap_or_default();
+    outputs
+        .iter()
+        .filter(|o| only.is_empty() || only.split(',').any(|x| o.contains(x)))
+        .map(|output| Ok(output.parse()?))
+        .collect()
 }
 
 /// An even port and the two sockets that read its picture and its sound.
