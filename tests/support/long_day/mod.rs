@@ -143,11 +143,13 @@ pub(crate) async fn live(plan: Plan) -> Result<Day, Failure> {
         ended = &mut guest => return Err(format!("the guest has gone: {ended:?}").into()),
         ended = &mut bridge => return Err(format!("the bridge has ended: {ended:?}").into()),
     }
-    clock.set_rate(1);
-    tokio::time::sleep(SETTLE).await;
-    day.readers = readers.all().clone();
+    // The clock stands while the bridge hears of the end, so that it is the same moment for everybody.
+    clock.set_rate(0);
     let end = clock.now();
     bridge_stop.cancel();
+    day.readers = readers.all().clone();
+    tokio::time::sleep(SETTLE / 4).await;
+    clock.set_rate(1);
     bridge.await??;
     leave.cancel();
     guest.await??;
@@ -197,12 +199,7 @@ async fn outputs(
         format!("rtp://127.0.0.1:{mixed}"),
         format!("ts+udp://127.0.0.1:{port}"),
     ];
-    let only = std::env::var("ONLY").unwrap_or_default();
-    outputs
-        .iter()
-        .filter(|o| only.is_empty() || only.split(',').any(|x| o.contains(x)))
-        .map(|output| Ok(output.parse()?))
-        .collect()
+    outputs.iter().map(|output| Ok(output.parse()?)).collect()
 }
 
 /// An even port and the two sockets that read its picture and its sound.
