@@ -76,7 +76,8 @@ pub(crate) struct Connection {
     pub(super) connected: bool,
     simulcasts: Simulcasts,
     notices: mpsc::Sender<Notice>,
-    pub(super) captures: mpsc::Sender<CaptureTime>,
+    /// Takes the moments at which what we send was captured; nothing when we do not send.
+    pub(super) captures: Option<mpsc::Sender<CaptureTime>>,
     children: JoinSet<()>,
 }
 
@@ -85,7 +86,7 @@ impl Connection {
         pc: Arc<dyn PeerConnection>,
         attachment: Arc<Attachment>,
         notices: mpsc::Sender<Notice>,
-        captures: mpsc::Sender<CaptureTime>,
+        captures: Option<mpsc::Sender<CaptureTime>>,
         codecs: &[Codec],
         polite: bool,
     ) -> Self {
