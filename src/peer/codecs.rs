@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::chain::Staged;
 use super::departures::{self, CaptureTime, Departures};
+use super::intake::{self, Intake};
 use super::nack::Nacks;
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
@@ -117,12 +118,14 @@ pub(crate) fn interceptors(
     engine: &mut MediaEngine,
     feedback: mpsc::Sender<Feedback>,
     captures: mpsc::Receiver<CaptureTime>,
+    intake: Intake,
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
     let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
     Ok(registry
         .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
         .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(SENDER_REPORTS).build())
+        .with(Slot::from(intake::SLOT), Staged::new(intake))
         .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
         .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())

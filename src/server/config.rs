@@ -174,6 +174,8 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// Messages a second from one connection; what exceeds it waits in TCP.
     pub messages_per_second: u32,
+    /// How long a connection may go on sending more than that, without a rest, before it is closed with 1008.
+    pub flood: Duration,
     /// How often we ping.
     pub ping: Duration,
     /// How long a connection may be silent.
@@ -211,6 +213,7 @@ impl Default for Limits {
             queue: 64,
             send_timeout: Duration::from_secs(2),
             messages_per_second: 100,
+            flood: Duration::from_secs(10),
             ping: Duration::from_secs(15),
             silence: Duration::from_secs(45),
             join: Duration::from_secs(30),

@@ -13,14 +13,14 @@ use axum::extract::ws::{Message as Frame, Utf8Bytes, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::reply::Refusal;
 use self::rooms::{Rooms, Seat};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::signaling::limits::{valid_id, valid_room};
 use crate::signaling::mesh::wire::{Kind, Message};
 
@@ -105,10 +105,8 @@ impl Reader {
             if was_in_room && self.room.is_none() {
                 left = Instant::now();
             }
-            // What exceeds the rate stays in TCP.
-            let wait = self.pace.count(Instant::now().into_std());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            if let ControlFlow::Break(end) = connection::slow_down(&mut self.pace, &self.limits).await {
+                return end;
             }
         }
     }
