@@ -33,7 +33,6 @@ mod negotiation;
 mod network;
 mod outbound;
 mod packet;
-mod payload;
 mod ports;
 mod rtcp_tap;
 mod rtx;

@@ -170,6 +170,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Frames that wait for one receiver.
     pub queue: usize,
+    /// Bytes that wait for one receiver in a mesh room, from other members.
+    pub queue_bytes: usize,
     /// How long a receiver's queue may stay full before it is closed with 1013.
     pub send_timeout: Duration,
     /// Messages a second from one connection; what exceeds it waits in TCP.
@@ -211,6 +213,7 @@ impl Default for Limits {
             relays: 1000,
             message_bytes: crate::signaling::limits::MAX_MESSAGE,
             queue: 64,
+            queue_bytes: 4 << 20,
             send_timeout: Duration::from_secs(2),
             messages_per_second: 100,
             flood: Duration::from_secs(10),

@@ -15,12 +15,11 @@ use tokio::sync::mpsc;
 use super::super::chain::{Stage, Verdict};
 use super::super::nack::Nacks;
 use super::super::packet::RtpPacket;
-use super::super::payload;
 use super::super::rtcp_tap::{Feedback, RtcpTap};
 use super::super::rtx::RtxDecapsulator;
 use super::super::simulcast::Simulcast;
-use crate::rtp::SenderClock;
 use crate::rtp::fuzzing::Steps;
+use crate::rtp::{SenderClock, begins_keyframe};
 use crate::terms::{Codec, Ssrc};
 
 /// One packet, as the network brings it.
@@ -28,7 +27,7 @@ pub(super) fn rtp(input: &[u8]) {
     let Ok(packet) = RtpPacket::parse(Bytes::copy_from_slice(input)) else { return };
     assert!(packet.payload().len() <= input.len() && packet.payload_type().0 < 128);
     for codec in Codec::ALL {
-        payload::begins_keyframe(codec, packet.payload());
+        begins_keyframe(codec, packet.payload());
     }
     let mut written = vec![0; packet.marshal_size()];
     assert_eq!(packet.marshal_into(&mut written), Some(written.len()), "it is as long as it says");
