@@ -214,7 +214,7 @@ async fn there_is_room_for_so_many_and_the_next_one_gets_the_place_that_becomes_
     assert!(stopped.iter().all(|event| event["event"] != "participant_refused"), "{stopped:#?}");
 }
 
-/// With `Pace::is_flooded` always false: it was open after a minute of it, and closed with 1001 when the server ended.
+/// With `Pace::is_flooded` always false: it was not closed in 40 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_closes_who_floods_it_and_says_so() {
     use futures_util::{SinkExt, StreamExt};

@@ -100,6 +100,7 @@ mod tests {
         (0..messages).filter(|_| talk.hear(id, now) == Hearing::Heard).count()
     }
 
+    /// With `weigh` hearing everything: all 1000 of the flood were heard, where 300 are.
     #[test]
     fn a_browser_is_heard_however_it_connects_and_a_flood_is_cut_off_for_a_while() {
         let (mut talk, id, start) = (Talk::default(), ParticipantId::new("a"), Instant::now());

@@ -81,6 +81,7 @@ mod tests {
         (Intake::new(per_second, Arc::clone(&refused), feedback), refused, told)
     }
 
+    /// With `admits` passing everything: 1000 of a burst passed, where 100 do.
     #[test]
     fn what_exceeds_the_rate_is_lost_and_counted_and_the_rest_passes() {
         let (mut intake, refused, _told) = intake(100);
@@ -94,6 +95,7 @@ mod tests {
         assert!((99..=100).contains(&in_a_second), "{in_a_second}");
     }
 
+    /// Without the question for `MOST_SOURCES`: nothing is told of the one too many.
     #[test]
     fn sources_are_counted_while_they_last_and_one_too_many_is_told() {
         let (mut intake, _, mut told) = intake(100);

@@ -70,6 +70,7 @@ fn vp9(payload: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
+    /// With only the first unit of an aggregate read: `h264 [78, 00, 02, 06, 01, 00, 01, 67]`, SEI before SPS, begins none.
     #[test]
     fn only_what_starts_a_keyframe_begins_one() {
         let cases: [(Codec, &[u8], bool); 31] = [

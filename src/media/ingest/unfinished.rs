@@ -86,6 +86,7 @@ mod tests {
 
     const LIMIT: usize = LARGEST / PAYLOAD;
 
+    /// With `admits` admitting everything: `None` where the 16777th packet is refused.
     #[test]
     fn a_picture_without_an_end_is_refused_however_it_does_without() {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1] {

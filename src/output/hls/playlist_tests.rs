@@ -50,8 +50,8 @@ fn a_live_window_moves_and_counts_what_has_left_it() {
     );
 }
 
-/// Without the bounds in `reading.rs` these overflow: in the numbers of segments, in the sum of their lengths, in multiples of the
-/// target. `serve` reads what the process of a bridge has written, and that process decodes what strangers send.
+/// Without the bounds in `reading.rs` it is one, and the fuzzing target `playlist` said `attempt to add with overflow`: in the numbers of
+/// segments, in the sum of their lengths, in multiples of the target. `serve` reads what the process of a bridge has written, and that process decodes what strangers send.
 #[test]
 fn a_playlist_whose_numbers_nobody_can_count_on_is_none() {
     let text = playlist(Kind::Live, 2).to_string();

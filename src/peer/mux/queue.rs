@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(popped, held);
     }
 
-    /// Without counting the runs themselves, half a million of them wait and take 32 MB.
+    /// Without counting the runs themselves: `524288 datagrams wait`, which take 32 MB.
     #[test]
     fn tiny_datagrams_are_bounded_like_large_ones() {
         let queue = Queue::default();

@@ -77,7 +77,7 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    /// With `_place: None` for what is relayed, all 64 of them wait.
+    /// With `_place: None` for what is relayed: the one too many was taken.
     #[tokio::test]
     async fn few_large_frames_fill_a_queue_that_has_room_for_many_small_ones() {
         let (outbox, mut waiting) = Outbox::new(64, 4000);
