@@ -196,7 +196,7 @@ impl Sending {
                 });
             }
             PeerEvent::Disconnected => self.silent_since = Some(tokio::time::Instant::now()),
-            PeerEvent::Failed { reason } => return Err(self.lost(reason)),
+            PeerEvent::Failed { reason } | PeerEvent::Misused { reason } => return Err(self.lost(reason)),
             PeerEvent::TrackStarted(_)
             | PeerEvent::TrackActive { .. }
             | PeerEvent::SenderReport { .. }

@@ -104,6 +104,9 @@ pub(crate) struct Options {
     /// Seconds that outputs may take to write their end.
     #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     stop_timeout: Duration,
+    /// Participants that are let in; others are told, and called when one of them leaves.
+    #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    max_participants: u16,
     /// Recordings end, whole, when their disk has less than this left; live outputs go on. Bytes; k, M and G are understood.
     #[arg(long, default_value = "500M", value_name = "BYTES", value_parser = bytes)]
     disk_floor: u64,
@@ -214,6 +217,7 @@ impl Options {
             jitter_latency: Duration::from_millis(self.jitter_latency),
             duration: self.duration,
             exit_when_empty: self.exit_when_empty,
+            max_participants: self.max_participants.into(),
             disk_floor: self.disk_floor,
             prune: self.prune,
             stop_timeout: self.stop_timeout,

@@ -3,6 +3,7 @@
 //! It is called for every packet by whoever reads the participant's track, so that a packet wakes up no further task. Sending
 //! never waits: what the kernel does not take at once is dropped and counted.
 
+mod fuzzing;
 mod lane;
 mod sockets;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+pub(super) use self::fuzzing::fuzz_lane;
 use self::lane::Lane;
 pub(crate) use self::lane::{Form, payload_type};
 pub use self::sockets::{Interface, Multicast};

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::chain::Staged;
 use super::departures::{self, CaptureTime, Departures};
+use super::intake::{self, Intake};
 use super::nack::Nacks;
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
@@ -118,6 +119,7 @@ pub(crate) fn interceptors(
     engine: &mut MediaEngine,
     feedback: mpsc::Sender<Feedback>,
     captures: Option<mpsc::Receiver<CaptureTime>>,
+    intake: Intake,
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
     let mut registry = configure_twcc_receiver_only(Registry::new(), engine)?
@@ -130,6 +132,7 @@ pub(crate) fn interceptors(
             .with(Slot::NackResponder, NackResponderBuilder::new().build());
     }
     Ok(registry
+        .with(Slot::from(intake::SLOT), Staged::new(intake))
         .with(Slot::from(rtx::SLOT), Staged::new(RtxDecapsulator::default()))
         .with(Slot::NackGenerator, Nacks::new())
         .with(Slot::from(rtcp_tap::SLOT), Staged::new(RtcpTap::new(feedback))))

@@ -142,7 +142,7 @@ impl Room<'_> {
             PeerEvent::LocalCandidate(candidate) => self.ask(Command::Candidate { peer: id, candidate }).await,
             PeerEvent::Connected => self.tell(PublishEvent::Published { participant: id }).await,
             PeerEvent::Disconnected => debug!(participant = %id, "no answer for a while"),
-            PeerEvent::Failed { reason } => self.hang_up(&id, reason).await,
+            PeerEvent::Failed { reason } | PeerEvent::Misused { reason } => self.hang_up(&id, reason).await,
             _ => {}
         }
     }

@@ -137,7 +137,7 @@ impl Chronicle {
     pub fn file_began(&mut self, file: &Path, participant: &ParticipantId, tracks: Vec<MediaKind>, at: Duration) {
         let path = self.relative(file);
         let alike = |part: &&Part| part.participant == *participant && part.path.extension() == path.extension();
-        let part = self.manifest.files.iter().filter(alike).map(|part| part.part).max().unwrap_or(0) + 1;
+        let part = self.manifest.files.iter().filter(alike).map(|part| part.part).max().unwrap_or(0).saturating_add(1);
         let offset = self.seconds(at);
         let (participant, duration, complete) = (participant.clone(), None, false);
         self.manifest.files.push(Part { path, participant, part, tracks, offset, duration, complete });
@@ -148,7 +148,7 @@ impl Chronicle {
     pub fn mix_began(&mut self, file: &Path, output: &str, tracks: Vec<MediaKind>, at: Duration) {
         let (path, offset, output) = (self.relative(file), self.seconds(at), output.to_owned());
         let earlier = self.manifest.mixes.iter().filter(|part| part.output == output);
-        let part = earlier.map(|part| part.part).max().unwrap_or(0) + 1;
+        let part = earlier.map(|part| part.part).max().unwrap_or(0).saturating_add(1);
         self.manifest.mixes.push(MixPart { path, output, part, tracks, offset, duration: None, complete: false });
         self.keep();
     }

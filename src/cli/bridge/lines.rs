@@ -10,6 +10,8 @@ pub(super) fn describe(event: &Event) -> Option<String> {
         Event::TrackStarted { participant, kind, codec, .. } => format!("  {participant} sends {kind} ({codec})"),
         Event::TrackStalled { participant, kind } => format!("  {participant} sends no {kind}"),
         Event::TrackResumed { participant, kind } => format!("  {participant} sends {kind} again"),
+        Event::ParticipantLimited { participant, reason } => format!("  {participant} sends too much: {reason}"),
+        Event::ParticipantRefused { participant, reason } => format!("  {participant} is not let in: {reason}"),
         Event::ParticipantLeft { participant, reason } => format!("- {participant} ({reason})"),
         Event::OutputReady { output, play, .. } => {
             let mut text = format!("ready: {output}");

@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::unfinished::{self, Unfinished};
 use super::{add, link, session, static_pad};
 use crate::media::clock::MediaClock;
 use crate::media::{MediaError, decode};
@@ -28,6 +29,7 @@ pub struct Input {
     payload_types: PayloadTypes,
     current: Option<(Codec, u8)>,
     held: Vec<gst::Buffer>,
+    unfinished: Unfinished,
 }
 
 impl Input {
@@ -67,6 +69,7 @@ impl Input {
             payload_types: Arc::clone(payload_types),
             current: None,
             held: Vec::new(),
+            unfinished: Unfinished::default(),
         })
     }
 
@@ -88,7 +91,22 @@ impl Input {
                 .insert((self.session, payload_type), caps.clone());
             self.rtp.set_caps(Some(&caps));
         }
-        let Some(mut buffer) = filled(size, fill) else { return };
+        let mut admitted = true;
+        let unfinished = &mut self.unfinished;
+        let buffer = filled(size, |bytes| {
+            fill(bytes);
+            admitted = unfinished.admits(codec, bytes);
+        });
+        if !admitted {
+            let largest = unfinished::LARGEST;
+            gst::element_error!(
+                self.rtp,
+                gst::StreamError::Format,
+                ["a picture has more than the {largest} bytes that are taken, and no end"]
+            );
+            return;
+        }
+        let Some(mut buffer) = buffer else { return };
         if let Some(buffer) = buffer.get_mut() {
             let arrival = self.clock.running_time();
             buffer.set_pts(arrival);
