@@ -48,8 +48,9 @@ pub(super) fn describe(event: &Event) -> Option<String> {
         Event::Overload(EncoderState { encoder, level: 0, fps, .. }) => {
             format!("{encoder}: {fps:.0} pictures a second again")
         }
-        Event::Overload(EncoderState { encoder, fps, .. }) => {
-            format!("{encoder}: the machine is too slow for all pictures: {fps:.0} a second for now")
+        Event::Overload(EncoderState { encoder, fps, preset, .. }) => {
+            let preset = preset.map_or(String::new(), |preset| format!(", with the preset {preset}"));
+            format!("{encoder}: the machine is too slow for all pictures: {fps:.0} a second for now{preset}")
         }
         Event::Reconnecting { what, attempt, reason, .. } => {
             format!("reconnecting to {what} (attempt {attempt}): {reason}")
