@@ -93,7 +93,6 @@ impl Connection {
         (pc, attachment): (Arc<dyn PeerConnection>, Arc<Attachment>),
         notices: mpsc::Sender<Notice>,
         captures: Option<mpsc::Sender<CaptureTime>>,
-        /// Packets over the rate.
         refused: Arc<AtomicU64>,
         codecs: &[Codec],
         polite: bool,
