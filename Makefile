@@ -76,7 +76,7 @@ soak: setup ## 50 participants on one port, 1000 joins and leaves, and 24 hours 
 
 # What is found stays in fuzz/artifacts/TARGET; what was learnt in fuzz/corpus/TARGET. A short search without libFuzzer is in `make test`.
 .PHONY: fuzz
-fuzz: setup ## Search for inputs that break a codec, SDP or STUN, with libFuzzer: SECONDS=60 for each target, or for one: FUZZ=mesh
+fuzz: setup ## Search for inputs that break what reads packets, messages, names and URLs, with libFuzzer: SECONDS=60 for each target, or for one: FUZZ=mesh
 	@rustup toolchain list | grep -q '^nightly' || { echo 'fuzz: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
 	@command -v cargo-fuzz >/dev/null || { echo 'fuzz: cargo install --locked cargo-fuzz' >&2; exit 1; }
 	for target in $(or $(FUZZ),$(notdir $(wildcard fuzz/seeds/*))); do mkdir -p fuzz/corpus/$$target; \

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::{peer, server, signaling};
+use crate::{media, output, peer, rtp, server, session, signaling};
 
 #[cfg(test)]
 mod mutator;
@@ -17,8 +17,18 @@ mod tests;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub static TARGETS: LazyLock<Vec<Target>> =
-    LazyLock::new(|| [signaling::fuzzing::TARGETS, peer::fuzzing::TARGETS, server::fuzzing::TARGETS].concat());
+pub static TARGETS: LazyLock<Vec<Target>> = LazyLock::new(|| {
+    [
+        signaling::fuzzing::TARGETS,
+        peer::fuzzing::TARGETS,
+        server::fuzzing::TARGETS,
+        rtp::fuzzing::TARGETS,
+        media::template::fuzzing::TARGETS,
+        output::fuzzing::TARGETS,
+        session::fuzzing::TARGETS,
+    ]
+    .concat()
+});
 
 /// Gives an input to one target; nothing happens when there is none of this name.
 pub fn run(target: &str, input: &[u8]) {

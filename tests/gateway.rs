@@ -267,7 +267,7 @@ async fn a_bridge_that_does_not_stop_is_killed() {
     timeout(PATIENCE, test.server.closed()).await.expect("a server that ends in spite of its bridge");
 }
 
-/// Without the limit in `Owner::watch` the second room gets its bridge at once, and this fails.
+/// Without the limit in `Owner::watch` the second room got its bridge and its playlist at once: 200 in the place of 503.
 #[tokio::test]
 async fn a_room_that_the_machine_cannot_carry_is_refused_until_there_is_room_again() {
     // However busy the machine is, a loop gets more than a hundredth of it, and a bridge that sleeps does not.

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
 use rand::{Rng, RngExt};
 use roomcast::peer::{Network, Peer, PeerConfig, PeerEvent, RtpPacket};
 use roomcast::terms::{Codec, IceCandidate, ParticipantId, SessionDescription};
@@ -195,7 +198,7 @@ async fn answer_to(offer: &str) -> SessionDescription {
 async fn peer() -> (Peer, mpsc::Receiver<PeerEvent>) {
     let (sender, events) = mpsc::channel(256);
     let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false };
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false, sends: true };
     (Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap(), events)
 }
 
@@ -208,6 +211,8 @@ enum Spoil {
     Order,
     /// Beginnings of real pictures and fragments that never end.
     Fragments,
+    /// What an encoder has made, with a bit in each tenth packet changed: it reaches the decoder.
+    Bits,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,18 +227,21 @@ async fn packets_that_are_no_media_harm_nobody_but_their_sender() {
         (Codec::Vp9, Spoil::Payload),
         (Codec::Opus, Spoil::Payload),
         (Codec::Opus, Spoil::Order),
+        (Codec::Av1, Spoil::Payload),
+        (Codec::Vp8, Spoil::Bits),
+        (Codec::H264, Spoil::Bits),
+        (Codec::Vp9, Spoil::Bits),
+        (Codec::Opus, Spoil::Bits),
     ];
-    for (number, (codec, spoil)) in kinds.into_iter().enumerate() {
-        // The server may not have noticed yet that the one before has gone: each has an id of its own.
-        send_garbage(&scene, &format!("garbage-{number}"), codec, spoil).await;
-        assert!(
-            bridge.events().iter().all(|event| event["event"] != "stopped"),
-            "{codec:?} {spoil:?}: {}",
-            bridge.log()
-        );
+    // Several at once; the server may not have noticed yet that those before have gone: each has an id of its own.
+    for (number, hostile) in kinds.chunks(3).enumerate() {
+        let ids: Vec<_> = (0..hostile.len()).map(|index| format!("garbage-{number}-{index}")).collect();
+        let sending = ids.iter().zip(hostile).map(|(id, (codec, spoil))| send_garbage(&scene, id, *codec, *spoil));
+        futures_util::future::join_all(sending).await;
+        assert!(bridge.events().iter().all(|event| event["event"] != "stopped"), "{hostile:?}: {}", bridge.log());
     }
     let started = bridge.events().iter().filter(|event| event["event"] == "track_started").count();
-    assert!(started >= 2 + 7, "the packets did reach the bridge: {:#?}", bridge.events());
+    assert!(started >= 2 + 12, "the packets did reach the bridge: {:#?}", bridge.events());
     // A keyframe of 16383x16383 would take half a gigabyte and the mixer's time: it is refused by its head.
     let reasons: Vec<_> =
         bridge.events().iter().filter_map(|event| Some(event["reason"].as_str()?.to_owned())).collect();
@@ -247,6 +255,7 @@ async fn send_garbage(scene: &Scene, id: &str, codec: Codec, spoil: Spoil) {
     let mut member = MeshMember::join(&scene.base, "r", id).await;
     let (peer, mut events) = peer().await;
     let track = peer.add_outbound(codec).await.unwrap();
+    let real = if matches!(spoil, Spoil::Bits) { encoded(codec) } else { Vec::new() };
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     let (mut until, mut number, mut sent) = (None, 0u32, 0u32);
     loop {
@@ -280,7 +289,7 @@ async fn send_garbage(scene: &Scene, id: &str, codec: Codec, spoil: Spoil) {
             _ = tick.tick() => {
                 number += 1;
                 // A peer that the bridge has dropped takes no more.
-                sent += u32::from(track.write(packet(codec, spoil, number)).await.unwrap_or(false));
+                sent += u32::from(track.write(spoilt(codec, spoil, number, &real)).await.unwrap_or(false));
                 if until.is_some_and(|until| Instant::now() >= until) {
                     break;
                 }
@@ -290,6 +299,53 @@ async fn send_garbage(scene: &Scene, id: &str, codec: Codec, spoil: Spoil) {
     assert!(sent > 100, "{codec:?} {spoil:?}: only {sent} packets were sent");
     member.say(&json!({ "type": "leave" })).await;
     peer.close().await;
+}
+
+/// The packets of some seconds of an encoder's.
+fn encoded(codec: Codec) -> Vec<RtpPacket> {
+    gst::init().unwrap();
+    let source = match codec {
+        Codec::Vp8 => "vp8enc deadline=1 keyframe-max-dist=15 ! rtpvp8pay",
+        Codec::Vp9 => "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=15 ! rtpvp9pay",
+        Codec::H264 => {
+            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay config-interval=-1 aggregate-mode=zero-latency"
+        }
+        _ => "opusenc ! rtpopuspay",
+    };
+    let raw = match codec {
+        Codec::Opus => "audiotestsrc num-buffers=100 ! audioconvert",
+        _ => "videotestsrc num-buffers=60 ! video/x-raw,format=I420,width=160,height=120",
+    };
+    let pipeline = gst::parse::launch(&format!("{raw} ! {source} mtu=1000 ! appsink name=sink sync=false")).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut packets = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let bytes = sample.buffer().unwrap().map_readable().unwrap().to_vec();
+        packets.push(RtpPacket::parse(bytes.into()).unwrap());
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert!(packets.len() > 50, "{codec}: {} packets", packets.len());
+    packets
+}
+
+fn spoilt(codec: Codec, spoil: Spoil, number: u32, real: &[RtpPacket]) -> RtpPacket {
+    if real.is_empty() {
+        return packet(codec, spoil, number);
+    }
+    let mut random = rand::rng();
+    // The stream begins anew where it ends: numbers go on, times jump.
+    let original = &real[number as usize % real.len()];
+    let mut bytes = vec![0; original.marshal_size()];
+    original.marshal_into(&mut bytes).unwrap();
+    if random.random_range(0..10) == 0 {
+        // Behind the header.
+        let at = random.random_range(12.min(bytes.len() - 1)..bytes.len());
+        bytes[at] ^= 1 << random.random_range(0..8);
+    }
+    let timestamp = original.timestamp();
+    RtpPacket::parse(bytes.into()).unwrap().renumbered(number as u16, timestamp)
 }
 
 fn packet(codec: Codec, spoil: Spoil, number: u32) -> RtpPacket {
@@ -320,6 +376,33 @@ fn packet(codec: Codec, spoil: Spoil, number: u32) -> RtpPacket {
     }
     packet.extend_from_slice(&payload);
     RtpPacket::parse(packet.freeze()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_send_datagrams_to_the_port_of_media_change_nothing() {
+    let scene = Scene::start().await;
+    let (mut bridge, wall) = scene.bridge(&[&scene.path("a.mkv")], &["--name", BRIDGE, "--udp-port", "0"]).await;
+    bridge.wait_event("output_ready", SOON).await;
+    while bridge.wait_event("track_started", SOON).await["kind"] != "video" {}
+    let stats = bridge.wait_event("stats", SOON).await;
+    let port: std::net::SocketAddr = stats["ports"]["udp"][0].as_str().unwrap().parse().unwrap();
+    // Real DTLS handshakes, STUN and RTP, as they are and with bits changed.
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let files = ["records", "stun", "rtp", "rtcp"].into_iter().flat_map(|kind| seeds.join(kind).read_dir().unwrap());
+    let datagrams: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    for number in 0..2500_usize {
+        tick.tick().await;
+        let mut datagram = datagrams[number % datagrams.len()].clone();
+        let at = rand::random_range(0..datagram.len());
+        datagram[at] ^= if number < datagrams.len() { 0 } else { rand::random() };
+        datagram.truncate(if number % 7 == 0 { at + 1 } else { usize::MAX });
+        stranger.send_to(&datagram, port).await.unwrap();
+    }
+    let strays = bridge.wait_event("stats", SOON).await["ports"]["strays"].as_u64().unwrap();
+    assert!(strays > 1000, "{strays} datagrams belonged to nobody");
+    assert_unharmed(&scene, bridge, wall).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

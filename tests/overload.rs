@@ -1,9 +1,11 @@
 //! When an encoder cannot keep up there are fewer pictures, evenly spaced, then a faster preset, and no picture is old; and all again
 //! when it can.
 //!
-//! The slow encoder is a real one that takes longer for each picture: a template with a pause in front of it. With `Overload::take`
-//! returning false at once no `overload` event comes, and with the encoder's patience at two seconds the latency exceeds the
-//! limit: both tests fail. With `Effort::change` returning at once x264 writes `subme=0` never, and the third test fails.
+//! The slow encoder is a real one that takes longer for each picture: a template with a pause in front of it.
+//!
+//! With `Overload::take` returning false at once both tests failed: no event `overload` within 60 s. With the encoder's patience
+//! (`Patience::Encoder`) at two seconds the first failed: latencies of 2.05 to 2.10 s; the second, which is about the steps, went on.
+//! With `Effort::change` returning at once x264 never writes `subme=0`, and the third test fails.
 
 #![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]

@@ -115,7 +115,20 @@ async fn a_long_recording_takes_no_more_memory_to_repair_than_a_short_one() {
     for seconds in ["20", "2000"] {
         let file = directory.path().join(format!("{seconds}.mp4"));
         let made = tokio::process::Command::new("ffmpeg")
-            .args(["-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x90:r=5", "-f", "lavfi", "-i", "sine", "-t", seconds])
+            .args([
+                "-v",
+                "error",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc=s=160x90:r=5",
+                "-f",
+                "lavfi",
+                "-i",
+                "sine",
+                "-t",
+                seconds,
+            ])
             .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-c:a", "aac"])
             .args(["-movflags", "frag_keyframe+empty_moov"])
             .arg(&file)

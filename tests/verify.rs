@@ -1,8 +1,8 @@
 //! Each recording is decoded once when it is finished: what is found stands in `report.json` beside it and is what `roomcast probe`
 //! finds, and a fault is the exit code 5.
 //!
-//! With `--verify never` in the place of `always`, every test here but the one about skipping fails: no verdict comes, and the damaged
-//! recordings end with 0.
+//! With `--verify never` in the place of `always` every test here but the one about skipping failed: of the good recording no verdict
+//! was told (`call.mkv: []`), the damaged ones ended with 0 in the place of 5, and no event `verifying` came within 60 s.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 

@@ -50,6 +50,8 @@ pub struct BridgeConfig {
     pub duration: Option<Duration>,
     /// End when nobody else was in the room for this time.
     pub exit_when_empty: Option<Duration>,
+    /// More participants than this are not let in.
+    pub max_participants: usize,
     /// Recordings end when their disk has fewer free bytes than this.
     pub disk_floor: u64,
     /// The oldest complete recordings are deleted before that.
@@ -91,6 +93,7 @@ impl BridgeConfig {
             jitter_latency: Duration::from_millis(200),
             duration: None,
             exit_when_empty: None,
+            max_participants: 100,
             disk_floor: 500_000_000,
             prune: false,
             stop_timeout: Duration::from_secs(10),

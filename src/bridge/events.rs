@@ -69,6 +69,20 @@ pub enum Event {
         /// Sound or picture.
         kind: MediaKind,
     },
+    /// Somebody sends more than is taken, and loses what is too much; told once. How much that is stands in `stats`.
+    ParticipantLimited {
+        /// Who.
+        participant: ParticipantId,
+        /// Which limit, and the way out.
+        reason: String,
+    },
+    /// Somebody was not let in, because there are as many participants as are taken. Tried again when one of them leaves.
+    ParticipantRefused {
+        /// Who.
+        participant: ParticipantId,
+        /// Which limit, and the way out.
+        reason: String,
+    },
     /// Somebody left, or was dropped.
     ParticipantLeft {
         /// Who.

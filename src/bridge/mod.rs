@@ -13,6 +13,7 @@ mod reader;
 mod redial;
 mod room;
 mod state;
+mod talk;
 mod uplink;
 mod verify;
 

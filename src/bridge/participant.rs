@@ -78,6 +78,8 @@ pub(crate) enum Report {
     TrackFlows { kind: MediaKind, flows: bool },
     /// A path is being looked for again.
     Reconnecting { attempt: u32 },
+    /// It has sent more packets a second than are taken.
+    Limited,
     /// Chat.
     Chat(String),
     /// It is over; nothing follows.
@@ -130,6 +132,7 @@ impl Participant {
             loss: 0.0,
             packets: BTreeMap::new(),
             rtt: None,
+            refused: 0,
         });
         let stop = CancellationToken::new();
         let span = tracing::info_span!("participant", %id);

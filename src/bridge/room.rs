@@ -4,6 +4,7 @@ mod chronicle;
 mod control;
 mod disks;
 mod ending;
+mod hearing;
 mod instances;
 mod own;
 mod seating;
@@ -28,6 +29,7 @@ use super::mix::Mix;
 use super::participant::{Message, Needs, Participant, Report};
 use super::redial::Redial;
 use super::state::{OutputState, Snapshot};
+use super::talk::Talk;
 use super::verify::{Announced, Verifier};
 use crate::media::clock::MediaClock;
 use crate::media::mixer::MixerInput;
@@ -87,6 +89,8 @@ pub async fn run(
         present: HashSet::new(),
         everybody: HashSet::new(),
         redial: Redial::default(),
+        talk: Talk::default(),
+        refused: HashSet::new(),
         disks: Disks::default(),
         pruning: Pruning::default(),
         copied: None,
@@ -144,6 +148,10 @@ struct Room {
     /// Who ever was.
     everybody: HashSet<ParticipantId>,
     redial: Redial,
+    /// What members said lately.
+    talk: Talk,
+    /// Who was not let in.
+    refused: HashSet<ParticipantId>,
     disks: Disks,
     pruning: Pruning,
     /// Whose streams are passed on as they come: the seat, and how many streams.
@@ -230,6 +238,9 @@ impl Room {
                     return;
                 }
                 self.present.insert(peer.clone());
+                if !self.welcomes(&peer).await {
+                    return;
+                }
                 let call = matches!(offer, OfferRole::WeOffer | OfferRole::WeOfferAhead);
                 if offer == OfferRole::WeAskThem {
                     self.send(Command::Call { peer: peer.clone() }).await;
@@ -241,6 +252,9 @@ impl Room {
                 }
             }
             RoomEvent::Description { peer, description } => {
+                if !self.hears(&peer).await {
+                    return;
+                }
                 // An answer to a call that has ended is of no use; an offer begins a new one.
                 if description.kind == SdpType::Offer || self.seat(&peer).is_some() {
                     self.admit(&peer, true).await;
@@ -248,11 +262,16 @@ impl Room {
                 }
             }
             // Candidates of a call that is over are on their way for a while.
-            RoomEvent::Candidate { peer, candidate } => self.pass(&peer, Message::Candidate(candidate)).await,
+            RoomEvent::Candidate { peer, candidate } => {
+                if self.hears(&peer).await {
+                    self.pass(&peer, Message::Candidate(candidate)).await;
+                }
+            }
             RoomEvent::SessionEnded { peer } => self.dismiss(&peer, "hung up").await,
             RoomEvent::PeerLeft { peer } => {
                 self.present.remove(&peer);
                 self.redial.forget(&peer);
+                self.refused.remove(&peer);
                 self.dismiss(&peer, "left").await;
             }
             RoomEvent::Reconnecting { attempt, retry_in, reason } => {

@@ -54,6 +54,14 @@ pub struct ParticipantState {
     pub packets: BTreeMap<MediaKind, Loss>,
     /// Round-trip time in seconds.
     pub rtt: Option<f64>,
+    /// Packets over `--max-packet-rate`, which were not taken.
+    #[serde(skip_serializing_if = "is_none")]
+    pub refused: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One output at one moment.

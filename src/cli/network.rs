@@ -29,6 +29,9 @@ pub(crate) struct NetworkOptions {
     /// no STUN and no TURN server.
     #[arg(long, env = "ROOMCAST_ICE_LITE", value_parser = clap::builder::FalseyValueParser::new())]
     ice_lite: bool,
+    /// RTP and RTCP packets a second that one participant may send [default: 10000]; what exceeds them is lost, as it would be in a network.
+    #[arg(long, value_name = "PACKETS", env = "ROOMCAST_MAX_PACKET_RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    max_packet_rate: Option<u32>,
 }
 
 impl NetworkOptions {
@@ -39,6 +42,7 @@ impl NetworkOptions {
             tcp_ports: self.tcp_port,
             public_ips: self.public_ip.clone(),
             ice_lite: self.ice_lite,
+            packet_rate: self.max_packet_rate,
         }
     }
 
@@ -59,6 +63,7 @@ impl NetworkOptions {
         add("--udp-port", self.udp_port.iter().map(ToString::to_string).collect());
         add("--tcp-port", self.tcp_port.iter().map(ToString::to_string).collect());
         add("--public-ip", self.public_ip.iter().map(ToString::to_string).collect());
+        add("--max-packet-rate", self.max_packet_rate.iter().map(ToString::to_string).collect());
         if self.ice_lite {
             arguments.push("--ice-lite".to_owned());
         }
@@ -91,7 +96,7 @@ mod tests {
     fn a_child_gets_the_same_network() {
         for line in [
             "",
-            "--bind ::1 --bind 127.0.0.1 --udp-port 40000-40009 --tcp-port 443 --public-ip 198.51.100.7 --ice-lite",
+            "--bind ::1 --bind 127.0.0.1 --udp-port 40000-40009 --tcp-port 443 --public-ip 198.51.100.7 --max-packet-rate 500 --ice-lite",
         ] {
             let options = parse(line.split_whitespace());
             let arguments = options.arguments();

@@ -107,6 +107,7 @@ mod tests {
                 bitrate: 1_500_000.0,
                 loss: 0.012,
                 packets: Default::default(),
+                refused: 0,
                 rtt: None,
             }],
             disks: vec![DiskState { directory: "/".into(), free: 3_000_000_000, seconds_left: Some(3_725.0) }],

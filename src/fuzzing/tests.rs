@@ -48,6 +48,10 @@ macro_rules! targets {
 
 targets! {
     mesh gstreamer notify simple_voice rmc gstrs whep whip room_url candidates
-    sdp stun
-    mesh_server gstreamer_server notify_server simple_voice_server gstrs_server
+    sdp stun queue records rtp rtcp connection
+    mesh_server gstreamer_server notify_server simple_voice_server gstrs_server http whip_http
+    payloads splice reports
+    template
+    passthrough cutter hls_cuts playlist output_url names
+    manifest
 }

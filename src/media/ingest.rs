@@ -8,6 +8,7 @@ mod decoders;
 mod forward;
 mod gate;
 mod input;
+mod unfinished;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};

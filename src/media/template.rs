@@ -3,6 +3,7 @@
 //! A pipeline text can write any file and open any socket. So only elements on the allow list are built, and locations,
 //! hosts and ports are never pasted into a text: they are set as properties afterwards.
 
+pub(crate) mod fuzzing;
 mod operator;
 
 use std::borrow::Cow;

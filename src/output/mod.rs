@@ -7,6 +7,7 @@ mod attached;
 mod claims;
 mod error;
 mod events;
+pub(crate) mod fuzzing;
 pub mod hls;
 mod live_ts;
 pub mod names;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::chain::Staged;
 use super::departures::{self, CaptureTime, Departures};
+use super::intake::{self, Intake};
 use super::nack::Nacks;
 use super::rtcp_tap::{self, Feedback, RtcpTap};
 use super::rtx::{self, RtxDecapsulator};
@@ -112,20 +113,26 @@ pub(crate) fn media_engine(codecs: &[Codec]) -> Result<MediaEngine, Error> {
     Ok(engine)
 }
 
-/// The interceptor chain: loss recovery, reports, transport-wide feedback and our own stages.
+/// The interceptor chain: loss recovery, reports, transport-wide feedback and our own stages. Every packet passes through all of
+/// it, so who sends nothing (no `captures`) has no stages for what is sent.
 pub(crate) fn interceptors(
     engine: &mut MediaEngine,
     feedback: mpsc::Sender<Feedback>,
-    captures: mpsc::Receiver<CaptureTime>,
+    captures: Option<mpsc::Receiver<CaptureTime>>,
+    intake: Intake,
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
-    let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
+    let mut registry = configure_twcc_receiver_only(Registry::new(), engine)?
+        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
+    if let Some(captures) = captures {
+        registry = registry
+            .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(SENDER_REPORTS).build())
+            .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
+            .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
+            .with(Slot::NackResponder, NackResponderBuilder::new().build());
+    }
     Ok(registry
-        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
-        .with(Slot::SenderReport, SenderReportBuilder::new().with_interval(SENDER_REPORTS).build())
-        .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
-        .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
-        .with(Slot::NackResponder, NackResponderBuilder::new().build())
+        .with(Slot::from(intake::SLOT), Staged::new(intake))
         .with(Slot::from(rtx::SLOT), Staged::new(RtxDecapsulator::default()))
         .with(Slot::NackGenerator, Nacks::new())
         .with(Slot::from(rtcp_tap::SLOT), Staged::new(RtcpTap::new(feedback))))

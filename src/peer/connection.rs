@@ -3,9 +3,12 @@
 //! [`super::Peer`] is its handle. Events wait in an outbox of its own, so it goes on while the owner is busy, even while
 //! the owner waits for a command's reply. It knows no signaling protocol and no media pipeline.
 
+mod feedback;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -74,18 +77,23 @@ pub(crate) struct Connection {
     /// Our tracks' stream id: receivers keep tracks of one stream in step.
     pub(super) stream: String,
     pub(super) connected: bool,
+    /// It was told that the other side is to be dropped.
+    misused: bool,
     simulcasts: Simulcasts,
     notices: mpsc::Sender<Notice>,
-    pub(super) captures: mpsc::Sender<CaptureTime>,
+    /// Takes the moments at which what we send was captured; nothing when we do not send.
+    pub(super) captures: Option<mpsc::Sender<CaptureTime>>,
+    /// Packets over the rate.
+    refused: Arc<AtomicU64>,
     children: JoinSet<()>,
 }
 
 impl Connection {
     pub(crate) fn new(
-        pc: Arc<dyn PeerConnection>,
-        attachment: Arc<Attachment>,
+        (pc, attachment): (Arc<dyn PeerConnection>, Arc<Attachment>),
         notices: mpsc::Sender<Notice>,
-        captures: mpsc::Sender<CaptureTime>,
+        captures: Option<mpsc::Sender<CaptureTime>>,
+        refused: Arc<AtomicU64>,
         codecs: &[Codec],
         polite: bool,
     ) -> Self {
@@ -107,9 +115,11 @@ impl Connection {
             outbound: Vec::new(),
             stream: format!("roomcast-{:08x}", rand::random::<u32>()),
             connected: false,
+            misused: false,
             simulcasts: Simulcasts::default(),
             notices,
             captures,
+            refused,
             children: JoinSet::new(),
         }
     }
@@ -165,7 +175,8 @@ impl Connection {
             }
             Command::Stats(reply) => {
                 let report = self.pc.get_stats(Instant::now(), StatsSelector::None).await;
-                drop(reply.send(Ok(PeerStats::read(&report))));
+                let refused = self.refused.load(Ordering::Relaxed);
+                drop(reply.send(Ok(PeerStats { refused, ..PeerStats::read(&report) })));
             }
         }
     }
@@ -192,27 +203,6 @@ impl Connection {
             self.apply_candidate(candidate).await;
         }
         Ok(())
-    }
-
-    fn feedback(&mut self, feedback: Feedback, keeps_up: bool) {
-        match feedback {
-            Feedback::SenderReport { ssrc, compound } if keeps_up => {
-                if let Some((ssrc, compound)) = self.simulcasts.as_shown(ssrc, compound) {
-                    self.outbox.push_back(PeerEvent::SenderReport { ssrc, compound });
-                }
-            }
-            Feedback::SenderReport { .. } => {}
-            Feedback::KeyframeRequest { ssrc } => {
-                for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
-                    track.request_keyframe();
-                }
-            }
-            Feedback::Reception { ssrc } => {
-                for (track, _) in self.outbound.iter().filter(|(track, _)| track.ssrc() == ssrc) {
-                    track.arrives();
-                }
-            }
-        }
     }
 
     async fn notice(&mut self, notice: Notice) {

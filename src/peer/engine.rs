@@ -22,6 +22,7 @@ use webrtc::peer_connection::{
 };
 
 use super::departures::CaptureTime;
+use super::intake::Intake;
 use super::network::Attachment;
 use super::rtcp_tap::Feedback;
 use super::track::InboundTrack;
@@ -95,7 +96,8 @@ pub(crate) async fn build(
     attachment: &Arc<Attachment>,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
-    captures: mpsc::Receiver<CaptureTime>,
+    captures: Option<mpsc::Receiver<CaptureTime>>,
+    intake: Intake,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {
         return Err(PeerError::NoCodecs);
@@ -109,7 +111,7 @@ pub(crate) async fn build(
         cause: cause.to_string(),
     };
     let mut media = codecs::media_engine(&config.codecs).map_err(setup)?;
-    let registry = codecs::interceptors(&mut media, feedback, captures).map_err(setup)?;
+    let registry = codecs::interceptors(&mut media, feedback, captures, intake).map_err(setup)?;
     let is_lite = config.network.is_lite();
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))

@@ -21,6 +21,11 @@ pub enum PeerEvent {
         /// Why, for people.
         reason: String,
     },
+    /// The other side sends what no honest one does: the connection should be closed, and not be made again.
+    Misused {
+        /// Which limit it has passed, for people.
+        reason: String,
+    },
     /// The first packet of a track arrived. Tracks that send nothing never start.
     TrackStarted(InboundTrack),
     /// The other side negotiated a track away (`active: false`: muted by direction, removed or rejected), or back.

@@ -1,13 +1,23 @@
-//! Descriptions and datagrams that anybody can send us: what `crate::fuzzing` calls for them.
+//! Descriptions, datagrams and packets that anybody can send us: what `crate::fuzzing` calls for them.
+
+mod receiving;
 
 use super::address_map::{AddressMap, Transport};
-use super::mux::fuzz_routes;
+use super::mux::{fuzz_queue, fuzz_routes};
 use super::sdp;
 
 type Target = (&'static str, fn(&[u8]));
 
 /// The targets, by name.
-pub(crate) const TARGETS: &[Target] = &[("sdp", description), ("stun", fuzz_routes)];
+pub(crate) const TARGETS: &[Target] = &[
+    ("sdp", description),
+    ("stun", fuzz_routes),
+    ("queue", fuzz_queue),
+    ("records", receiving::records),
+    ("rtp", receiving::rtp),
+    ("rtcp", receiving::rtcp),
+    ("connection", receiving::connection),
+];
 
 fn description(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

@@ -23,6 +23,7 @@ mod error;
 mod event;
 pub(crate) mod fuzzing;
 pub mod ice;
+mod intake;
 mod keyframe;
 mod layers;
 mod mux;
@@ -32,7 +33,6 @@ mod negotiation;
 mod network;
 mod outbound;
 mod packet;
-mod payload;
 mod ports;
 mod rtcp_tap;
 mod rtx;
@@ -44,6 +44,9 @@ mod srtp;
 mod stats;
 mod track;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -54,6 +57,7 @@ pub(crate) use srtp::protect;
 
 pub use error::PeerError;
 pub use event::PeerEvent;
+pub use intake::PACKET_RATE;
 pub use keyframe::KeyframeRequester;
 pub use network::{Network, NetworkConfig, PortUsage};
 pub use outbound::OutboundTrack;
@@ -64,6 +68,7 @@ pub use track::InboundTrack;
 
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SessionDescription};
 use connection::{Command, Connection, Inputs, Reply};
+use intake::Intake;
 
 /// Commands that may wait; their senders wait for the replies anyway.
 const COMMANDS: usize = 16;
@@ -85,6 +90,8 @@ pub struct PeerConfig {
     pub codecs: Vec<Codec>,
     /// Whether this side takes its offer back when both offer at once.
     pub polite: bool,
+    /// Whether it may get tracks of ours: who only receives spares every packet the way through what is there for sending.
+    pub sends: bool,
 }
 
 /// A WebRTC connection to one participant. Dropping it closes it in the background; [`Peer::close`] waits for that.
@@ -105,12 +112,21 @@ impl Peer {
         let (notice_sender, notices) = mpsc::channel(NOTICES);
         let (feedback_sender, feedback) = mpsc::channel(FEEDBACK);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let (capture_sender, captures) = mpsc::channel(CAPTURES);
+        let (capture_sender, captures) = config.sends.then(|| mpsc::channel(CAPTURES)).unzip();
         let ice_servers = ice::servers(&config.ice_servers);
         let attachment = config.network.attach(ice_servers.iter().any(ice::is_turn));
+        let refused = Arc::<AtomicU64>::default();
+        let intake = Intake::new(config.network.packet_rate(), Arc::clone(&refused), feedback_sender.clone());
         let pc =
-            engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender, captures).await?;
-        let connection = Connection::new(pc, attachment, notice_sender, capture_sender, &config.codecs, config.polite);
+            engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender, captures, intake);
+        let connection = Connection::new(
+            (pc.await?, attachment),
+            notice_sender,
+            capture_sender,
+            refused,
+            &config.codecs,
+            config.polite,
+        );
         let inputs = Inputs { commands: command_receiver, notices, feedback };
         let cancel = CancellationToken::new();
         let span = tracing::info_span!("peer", participant = %id);

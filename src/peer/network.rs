@@ -15,6 +15,7 @@ use webrtc::runtime::{AsyncTcpListener, AsyncUdpSocket, Runtime, TokioRuntime};
 
 use super::address_map::{AddressMap, Transport};
 use super::ice;
+use super::intake::PACKET_RATE;
 use super::mux::{ConnectionId, Places, Port, SharedListener, SharedRuntime, SharedSocket, TcpPort};
 use super::ports::{self, NetworkError, PortRange};
 
@@ -31,6 +32,8 @@ pub struct NetworkConfig {
     pub public_ips: Vec<IpAddr>,
     /// Whether to leave connectivity checks to the other side (RFC 8445, section 2.5).
     pub ice_lite: bool,
+    /// Packets a second that each connection takes; [`PACKET_RATE`] when `None`.
+    pub packet_rate: Option<u32>,
 }
 
 /// Where connections send and receive. Clones are the same network.
@@ -46,6 +49,7 @@ struct Inner {
     tcp: Vec<Arc<TcpPort>>,
     public_ips: Vec<IpAddr>,
     ice_lite: bool,
+    packet_rate: u32,
     connections: AtomicU64,
     /// They end when the last connection and the last owner are gone.
     _tasks: JoinSet<()>,
@@ -173,6 +177,11 @@ impl Network {
     pub(crate) fn is_lite(&self) -> bool {
         self.inner.ice_lite
     }
+
+    /// Packets a second that each connection takes.
+    pub(crate) fn packet_rate(&self) -> u32 {
+        self.inner.packet_rate
+    }
 }
 
 impl Inner {
@@ -183,6 +192,7 @@ impl Inner {
             tcp: Vec::new(),
             public_ips: config.public_ips.clone(),
             ice_lite: config.ice_lite,
+            packet_rate: config.packet_rate.unwrap_or(PACKET_RATE),
             connections: AtomicU64::new(0),
             _tasks: JoinSet::new(),
         }

@@ -32,6 +32,8 @@ pub(crate) enum Feedback {
     KeyframeRequest { ssrc: Ssrc },
     /// The other side reports how it receives this source of ours.
     Reception { ssrc: Ssrc },
+    /// The other side has sent from more sources than are kept apart.
+    TooManySources,
 }
 
 /// The tap of one connection.

@@ -10,8 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::layers::{LayerChoice, Verdict};
 use super::packet::RtpPacket;
-use super::payload::begins_keyframe;
-use crate::rtp::Splice;
+use crate::rtp::{Splice, begins_keyframe};
 use crate::terms::Ssrc;
 
 /// RTCP packets (RFC 3550, section 12.1).

@@ -17,6 +17,10 @@ pub struct PeerStats {
     pub inbound: Vec<InboundStats>,
     /// One entry per stream that was sent.
     pub outbound: Vec<OutboundStats>,
+    /// Packets that were not taken because there were more of them in a second than [`NetworkConfig::packet_rate`].
+    ///
+    /// [`NetworkConfig::packet_rate`]: super::NetworkConfig::packet_rate
+    pub refused: u64,
 }
 
 /// What was counted of one inbound stream.
@@ -80,6 +84,6 @@ impl PeerStats {
                 nack_count: stream.nack_count,
             }
         });
-        Self { rtt, inbound: inbound.collect(), outbound: outbound.collect() }
+        Self { rtt, inbound: inbound.collect(), outbound: outbound.collect(), refused: 0 }
     }
 }

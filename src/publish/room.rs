@@ -142,7 +142,7 @@ impl Room<'_> {
             PeerEvent::LocalCandidate(candidate) => self.ask(Command::Candidate { peer: id, candidate }).await,
             PeerEvent::Connected => self.tell(PublishEvent::Published { participant: id }).await,
             PeerEvent::Disconnected => debug!(participant = %id, "no answer for a while"),
-            PeerEvent::Failed { reason } => self.hang_up(&id, reason).await,
+            PeerEvent::Failed { reason } | PeerEvent::Misused { reason } => self.hang_up(&id, reason).await,
             _ => {}
         }
     }
@@ -178,6 +178,7 @@ impl Room<'_> {
             network: self.network.clone(),
             codecs: self.codecs.clone(),
             polite: self.me.as_ref().is_none_or(|me| self.scheme.polite(me, id)),
+            sends: true,
         };
         let (keyframes, dropped) = (self.keyframes.clone(), Arc::clone(&self.dropped));
         Member::start(id.clone(), config, &self.feeds, keyframes, dropped, self.peer_events.clone()).await

@@ -36,7 +36,17 @@ fn h264(payload: &[u8]) -> Option<bool> {
     const FU_A: u8 = 28;
     let begins = |unit: u8| matches!(unit & 0x1f, 5 | 7);
     Some(match payload.first()? & 0x1f {
-        STAP_A => begins(*payload.get(3)?),
+        // Section 5.7.1: a size of two bytes before each unit. What a sender says about the picture may stand in front of the sets.
+        STAP_A => {
+            let mut rest = payload.get(1..)?;
+            while let Some((&[high, low], unit)) = rest.split_first_chunk::<2>() {
+                if unit.first().is_some_and(|header| begins(*header)) {
+                    return Some(true);
+                }
+                rest = unit.get(usize::from(u16::from_be_bytes([high, low]))..)?;
+            }
+            false
+        }
         FU_A => payload.get(1)? & 0x80 != 0 && begins(*payload.get(1)?),
         unit => begins(unit),
     })
@@ -60,9 +70,10 @@ fn vp9(payload: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
+    /// With only the first unit of an aggregate read: `h264 [78, 00, 02, 06, 01, 00, 01, 67]`, SEI before SPS, begins none.
     #[test]
     fn only_what_starts_a_keyframe_begins_one() {
-        let cases: [(Codec, &[u8], bool); 21] = [
+        let cases: [(Codec, &[u8], bool); 31] = [
             (Codec::Vp8, &[0x10, 0x00], true),
             (Codec::Vp8, &[0x10, 0x01], false),
             (Codec::Vp8, &[0x00, 0x00], false),
@@ -78,6 +89,16 @@ mod tests {
             (Codec::H264, &[0x78, 0, 2, 0x41, 1], false),
             (Codec::H264, &[0x7c, 0x85], true),
             (Codec::H264, &[0x7c, 0x05], false),
+            (Codec::H264, &[0x78, 0, 2, 0x06, 1, 0, 1, 0x67], true),
+            (Codec::H264, &[0x78, 0, 2, 0x06, 1, 0, 1, 0x61], false),
+            (Codec::H264, &[0x78], false),
+            (Codec::H264, &[0x78, 0xff], false),
+            (Codec::H264, &[0x78, 0xff, 0xff, 0x06], false),
+            (Codec::H264, &[0x7c], false),
+            (Codec::H264, &[0x7c, 0x81, 1], false),
+            (Codec::Vp8, &[0x90, 0xf0, 0x81, 0x23, 7], false),
+            (Codec::Vp9, &[0x80, 0x12], false),
+            (Codec::Vp9, &[0xa8, 0x92], false),
             (Codec::Vp9, &[0x88, 0x01, 9], true),
             (Codec::Vp9, &[0xc8, 0x01, 9], false),
             (Codec::Vp9, &[0xa8, 0x01, 0x02], false),

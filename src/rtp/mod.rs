@@ -3,6 +3,7 @@
 //! Pure but for [`Tap`], which hands packets to whoever wants them. It knows no connection, no socket and no pipeline: `peer`
 //! brings packets, `bridge` puts them into taps, `output` and `server::relay` number them anew and send them.
 
+pub(crate) mod fuzzing;
 mod keyframe;
 mod packet;
 mod parameter_sets;

@@ -170,10 +170,14 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Frames that wait for one receiver.
     pub queue: usize,
+    /// Bytes that wait for one receiver in a mesh room, from other members.
+    pub queue_bytes: usize,
     /// How long a receiver's queue may stay full before it is closed with 1013.
     pub send_timeout: Duration,
     /// Messages a second from one connection; what exceeds it waits in TCP.
     pub messages_per_second: u32,
+    /// How long a connection may go on sending more than that, without a rest, before it is closed with 1008.
+    pub flood: Duration,
     /// How often we ping.
     pub ping: Duration,
     /// How long a connection may be silent.
@@ -209,8 +213,10 @@ impl Default for Limits {
             relays: 1000,
             message_bytes: crate::signaling::limits::MAX_MESSAGE,
             queue: 64,
+            queue_bytes: 4 << 20,
             send_timeout: Duration::from_secs(2),
             messages_per_second: 100,
+            flood: Duration::from_secs(10),
             ping: Duration::from_secs(15),
             silence: Duration::from_secs(45),
             join: Duration::from_secs(30),

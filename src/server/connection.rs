@@ -3,13 +3,16 @@
 //! Each protocol has a reader of its own, which runs beside [`write()`] in one task. A member whose receiver is slow waits, and
 //! its own messages wait in TCP. Nothing is dropped while both sides live.
 
+use std::ops::ControlFlow;
+
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::config::Limits;
+use crate::pace::Pace;
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,23 @@ pub(crate) enum End {
 
 pub(crate) const TOO_BIG: End = End::Closed(close_code::SIZE, "message too big");
 pub(crate) const SHUTTING_DOWN: End = End::Closed(close_code::AWAY, "server is shutting down");
+
+/// What is said to somebody who goes on and on.
+const FLOOD: End = End::Closed(close_code::POLICY, "more messages a second than are taken: wait, and send fewer");
+
+/// Counts a message. What exceeds the rate stays in TCP, and whoever does not rest for long enough is closed.
+pub(crate) async fn slow_down(pace: &mut Pace, limits: &Limits) -> ControlFlow<End> {
+    let now = Instant::now().into_std();
+    let wait = pace.count(now);
+    if pace.is_flooded(now, limits.flood) {
+        tracing::info!(per_second = limits.messages_per_second, "a connection sends too many messages: closed");
+        return ControlFlow::Break(FLOOD);
+    }
+    if !wait.is_zero() {
+        sleep(wait).await;
+    }
+    ControlFlow::Continue(())
+}
 
 /// Sends what waits for this connection, and pings in between.
 pub(crate) async fn write<T>(

@@ -3,6 +3,8 @@
 //! An input is a small play: a line is what one of nine clients says, who is named by the line's first character, a digit. `~1500`
 //! lets so many milliseconds pass.
 
+mod http_words;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use super::gstrs::space::{Outgoing, Space};
 use super::http;
 use super::mesh::reply;
 use super::voice::rooms::{Ticket, VoiceRooms};
+use super::whip::fuzz_request;
 use crate::signaling::gstreamer::wire::ToServer;
 use crate::signaling::gstrs::wire::{self as gstrs_wire, FromClient, FromServer};
 use crate::signaling::json::{MAX_DEPTH, depth};
@@ -28,6 +31,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("notify_server", notify),
     ("simple_voice_server", simple_voice),
     ("gstrs_server", gstrs),
+    ("http", http_words::names_and_origins),
+    ("whip_http", fuzz_request),
 ];
 
 const DAY: u64 = 86_400_000;

@@ -16,7 +16,6 @@ mod listen;
 mod mesh;
 mod notify;
 mod origin;
-mod pace;
 mod relay;
 mod room_info;
 mod voice;

@@ -10,6 +10,7 @@ use super::keeper::{self, Keeper};
 use super::manifest::{
     Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit, relative,
 };
+use crate::durable;
 use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
 
 /// Strangers come and go as often as they like; a manifest does not grow for ever.
@@ -136,7 +137,7 @@ impl Chronicle {
     pub fn file_began(&mut self, file: &Path, participant: &ParticipantId, tracks: Vec<MediaKind>, at: Duration) {
         let path = self.relative(file);
         let alike = |part: &&Part| part.participant == *participant && part.path.extension() == path.extension();
-        let part = self.manifest.files.iter().filter(alike).map(|part| part.part).max().unwrap_or(0) + 1;
+        let part = self.manifest.files.iter().filter(alike).map(|part| part.part).max().unwrap_or(0).saturating_add(1);
         let offset = self.seconds(at);
         let (participant, duration, complete) = (participant.clone(), None, false);
         self.manifest.files.push(Part { path, participant, part, tracks, offset, duration, complete });
@@ -147,7 +148,7 @@ impl Chronicle {
     pub fn mix_began(&mut self, file: &Path, output: &str, tracks: Vec<MediaKind>, at: Duration) {
         let (path, offset, output) = (self.relative(file), self.seconds(at), output.to_owned());
         let earlier = self.manifest.mixes.iter().filter(|part| part.output == output);
-        let part = earlier.map(|part| part.part).max().unwrap_or(0) + 1;
+        let part = earlier.map(|part| part.part).max().unwrap_or(0).saturating_add(1);
         self.manifest.mixes.push(MixPart { path, output, part, tracks, offset, duration: None, complete: false });
         self.keep();
     }
@@ -179,8 +180,7 @@ impl Chronicle {
     }
 
     fn relative(&self, file: &Path) -> PathBuf {
-        let parent = self.keeper.path().parent().filter(|parent| !parent.as_os_str().is_empty());
-        relative(file, parent.unwrap_or_else(|| Path::new(".")))
+        relative(file, durable::parent(self.keeper.path()))
     }
 }
 

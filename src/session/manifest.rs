@@ -203,24 +203,33 @@ impl Manifest {
         if std::fs::metadata(path).map_err(file)?.len() > LARGEST {
             return Err(not(format!("it has more than {LARGEST} bytes")));
         }
-        let text = std::fs::read_to_string(path).map_err(file)?;
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| not(error.to_string()))?;
+        Self::parse(&std::fs::read_to_string(path).map_err(file)?).map_err(not)
+    }
+
+    /// Reads a manifest's text, or says what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let format = value.get("format").and_then(serde_json::Value::as_u64);
         if format != Some(u64::from(FORMAT)) {
-            return Err(not(format!("its `format` is not {FORMAT}: it was written by another version of roomcast")));
+            return Err(format!("its `format` is not {FORMAT}: it was written by another version of roomcast"));
         }
-        let manifest: Self = serde_json::from_value(value).map_err(|error| not(error.to_string()))?;
-        manifest.check().map_err(not)?;
+        let manifest: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        manifest.check()?;
         Ok(manifest)
     }
 
     /// Refuses times that no clock shows.
     fn check(&self) -> Result<(), String> {
+        // A year is longer than any call.
+        let is_time = |time: f64| (0.0..=366.0 * 86_400.0).contains(&time);
         for (path, offset, duration) in self.times() {
-            // A year is longer than any call.
-            if [Some(offset), duration].into_iter().flatten().any(|time| !(0.0..=366.0 * 86_400.0).contains(&time)) {
+            if !is_time(offset) || !duration.is_none_or(is_time) {
                 return Err(format!("the offset or duration of {} is not a time", path.display()));
             }
+        }
+        // Whoever takes the session up counts from the last one.
+        if !self.restarts.iter().copied().all(is_time) {
+            return Err("one of its restarts is not a time".to_owned());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod chronicle;
 mod film;
+pub(crate) mod fuzzing;
 mod keeper;
 mod manifest;
 mod mix;

@@ -58,6 +58,8 @@ pub(super) struct Call<'a> {
     sources: [(mpsc::Sender<Ssrc>, mpsc::Receiver<Ssrc>); 2],
     reach: Reach,
     counted: (u64, u64),
+    /// That it sends too many packets was told.
+    limited: bool,
     taps: Taps,
     ways: reader::Ways,
     /// Relates what its packets were captured at to our time: for those who take them at a tap.
@@ -90,6 +92,7 @@ impl<'a> Call<'a> {
             sources: [mpsc::channel(16), mpsc::channel(16)],
             reach: Reach::new(outgoing.renegotiates),
             counted: (0, 0),
+            limited: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl<'a> Call<'a> {
                 self.state.send_modify(|state| state.connected = false);
             }
             PeerEvent::Failed { reason } => return Err(Ending { reason, lost: true }),
+            PeerEvent::Misused { reason } => return Err(Ending::final_for(reason)),
             PeerEvent::TrackStarted(track) => self.start(track).await,
             PeerEvent::TrackActive { mid, kind, active } => {
                 if let Some(track) = self.tracks.get_mut(&kind).filter(|track| track.mid == mid) {
@@ -278,6 +282,9 @@ impl<'a> Call<'a> {
 
     async fn count(&mut self) {
         let stats = self.peer.stats().await;
+        if stats.refused > 0 && !std::mem::replace(&mut self.limited, true) {
+            self.outgoing.send(Report::Limited).await;
+        }
         let (frames, bytes) =
             (self.ingest.frames(), self.tracks.values().map(|track| track.meter.bytes()).sum::<u64>());
         let (old_frames, old_bytes) = std::mem::replace(&mut self.counted, (frames, bytes));
@@ -297,6 +304,7 @@ impl<'a> Call<'a> {
             state.bitrate = bytes.saturating_sub(old_bytes) as f64 * 8.0 / COUNT.as_secs_f64();
             state.loss = if received == 0 { 0.0 } else { lost as f64 / (received as f64 + lost as f64) };
             state.packets = packets;
+            state.refused = stats.refused;
             state.rtt = stats.rtt.map(|rtt| rtt.as_secs_f64());
         });
     }

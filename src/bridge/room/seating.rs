@@ -7,9 +7,12 @@ use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Own, Room, Seat};
 use crate::media::ingest::IngestSettings;
-use crate::peer::PeerConfig;
+use crate::peer::{PACKET_RATE, PeerConfig};
 use crate::signaling::Command;
 use crate::terms::{MediaKind, ParticipantId};
+
+/// Those who were not let in that are kept in mind.
+const REFUSED: usize = 1000;
 
 impl Room {
     pub(super) fn seat(&self, id: &ParticipantId) -> Option<(u64, &Seat)> {
@@ -19,6 +22,10 @@ impl Room {
     /// Gives somebody a seat who has none; `there` is false when it waits for whoever takes our offer.
     pub(super) async fn admit(&mut self, id: &ParticipantId, there: bool) {
         if self.seat(id).is_none() {
+            if self.seats.len() >= self.config.max_participants {
+                return self.refuse(id).await;
+            }
+            self.refused.remove(id);
             self.add_seat(id);
         }
         let seat = self.seats.values_mut().find(|seat| seat.id == *id);
@@ -29,12 +36,36 @@ impl Room {
         }
     }
 
+    /// There are as many as are taken: says so once for each who is one too many.
+    async fn refuse(&mut self, id: &ParticipantId) {
+        let most = self.config.max_participants;
+        self.send(Command::Hangup { peer: id.clone() }).await;
+        // Names without end are not noted.
+        if self.refused.len() < REFUSED && self.refused.insert(id.clone()) {
+            let reason = format!(
+                "{most} participants are here, as many as this bridge takes: start it with a larger --max-participants, or let one leave"
+            );
+            tracing::warn!(participant = %id, reason, "not let in");
+            self.tell(Event::ParticipantRefused { participant: id.clone(), reason }).await;
+        }
+    }
+
+    /// A place is free: somebody who was not let in is called soon.
+    fn invite_refused(&mut self) {
+        let next = self.refused.iter().find(|id| self.present.contains(*id)).cloned();
+        if let Some(id) = next {
+            self.redial.lost(&id, tokio::time::Instant::now());
+            self.refused.remove(&id);
+        }
+    }
+
     fn add_seat(&mut self, id: &ParticipantId) {
         self.generation += 1;
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
-        let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
+        let (network, codecs) = (self.network.clone(), self.codecs.clone());
+        let config = PeerConfig { ice_servers, network, codecs, polite, sends: false };
         self.tell_new_needs();
         let needs = self.told;
         let settings = IngestSettings { jitter: self.config.jitter_latency, decode: needs.decode };
@@ -90,6 +121,7 @@ impl Room {
     /// Frees a seat: out of the mix at once, the connection closes in its own time.
     pub(super) async fn release(&mut self, generation: u64, reason: &str) {
         let Some(mut seat) = self.seats.remove(&generation) else { return };
+        self.invite_refused();
         self.mix.detach(seat.inputs.drain()).await;
         self.arrange();
         self.choose_copy();
@@ -142,6 +174,15 @@ impl Room {
                 let what = id.to_string();
                 let reason = "the connection was lost".to_owned();
                 self.tell(Event::Reconnecting { what, attempt, retry_in: 0.0, reason }).await;
+            }
+            Report::Limited => {
+                let rate = self.config.network.packet_rate.unwrap_or(PACKET_RATE);
+                let reason = format!(
+                    "more than {rate} packets a second: what exceeds them is not taken; let it send less, or start the bridge with a larger \
+                     --max-packet-rate"
+                );
+                tracing::warn!(participant = %id, reason, "sends too much");
+                self.tell(Event::ParticipantLimited { participant: id.clone(), reason }).await;
             }
             Report::Chat(text) => {
                 let text: String = text.chars().filter(|character| !character.is_control()).take(CHAT).collect();

@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::unfinished::{self, Unfinished};
 use super::{add, link, session, static_pad};
 use crate::media::clock::MediaClock;
 use crate::media::{MediaError, decode};
@@ -28,6 +29,7 @@ pub struct Input {
     payload_types: PayloadTypes,
     current: Option<(Codec, u8)>,
     held: Vec<gst::Buffer>,
+    unfinished: Unfinished,
 }
 
 impl Input {
@@ -67,6 +69,7 @@ impl Input {
             payload_types: Arc::clone(payload_types),
             current: None,
             held: Vec::new(),
+            unfinished: Unfinished::default(),
         })
     }
 
@@ -88,7 +91,22 @@ impl Input {
                 .insert((self.session, payload_type), caps.clone());
             self.rtp.set_caps(Some(&caps));
         }
-        let Some(mut buffer) = filled(size, fill) else { return };
+        let mut admitted = true;
+        let unfinished = &mut self.unfinished;
+        let buffer = filled(size, |bytes| {
+            fill(bytes);
+            admitted = unfinished.admits(codec, bytes);
+        });
+        if !admitted {
+            let largest = unfinished::LARGEST;
+            gst::element_error!(
+                self.rtp,
+                gst::StreamError::Format,
+                ["a picture has more than the {largest} bytes that are taken, and no end"]
+            );
+            return;
+        }
+        let Some(mut buffer) = buffer else { return };
         if let Some(buffer) = buffer.get_mut() {
             let arrival = self.clock.running_time();
             buffer.set_pts(arrival);
@@ -97,17 +115,24 @@ impl Input {
         self.held.push(buffer);
     }
 
-    /// Passes on what is held.
+    /// Passes on what is held, in one piece: each piece wakes the thread that takes it.
     pub fn release(&mut self) {
-        for buffer in self.held.drain(..) {
-            push(&self.rtp, buffer);
+        let refused = match self.held.len() {
+            0 => return,
+            1 => self.held.pop().is_some_and(|buffer| self.rtp.push_buffer(buffer).is_err()),
+            _ => self.rtp.push_buffer_list(self.held.drain(..).collect()).is_err(),
+        };
+        if refused {
+            tracing::trace!(appsrc = %self.rtp.name(), "packets came after the end");
         }
     }
 
     /// Takes one RTCP compound packet that starts with a sender report (RFC 3550, section 6.4.1).
     pub fn push_rtcp(&self, compound: &[u8]) {
-        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound)) {
-            push(&self.rtcp, buffer);
+        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound))
+            && self.rtcp.push_buffer(buffer).is_err()
+        {
+            tracing::trace!(appsrc = %self.rtcp.name(), "a report came after the end");
         }
     }
 }
@@ -123,10 +148,4 @@ fn filled(size: usize, fill: impl FnOnce(&mut [u8])) -> Option<gst::Buffer> {
     let mut buffer = gst::Buffer::with_size(size).ok()?;
     fill(&mut buffer.get_mut()?.map_writable().ok()?);
     Some(buffer)
-}
-
-fn push(appsrc: &gst_app::AppSrc, buffer: gst::Buffer) {
-    if appsrc.push_buffer(buffer).is_err() {
-        tracing::trace!(appsrc = %appsrc.name(), "a packet came after the end");
-    }
 }

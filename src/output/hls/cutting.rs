@@ -3,6 +3,8 @@
 //! Segments end where running time is a multiple of their length: in every rendition at the same moment, and after a restart too.
 //! The first stream decides, and a second one in the same muxer follows it.
 
+mod fuzzing;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use crate::media::pipeline::running_time;
+
+pub(in super::super) use fuzzing::fuzz_cuts;
 
 /// How much before its time a picture may be: timestamps are rounded.
 const EARLY: Duration = Duration::from_millis(2);

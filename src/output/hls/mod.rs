@@ -6,6 +6,7 @@
 mod cutting;
 mod directory;
 mod fragments;
+mod fuzzing;
 mod keyframes;
 mod master;
 mod playlist;
@@ -17,7 +18,9 @@ mod rendition;
 mod ts;
 mod writing;
 
+pub(super) use cutting::fuzz_cuts;
 pub(super) use fragments::FragmentsTail;
+pub(super) use fuzzing::fuzz_playlist;
 pub use playlist::{Kind, Part, Playlist, Report, Segment};
 pub use reading::{Awaited, Readiness};
 pub(super) use ts::TsTail;

@@ -50,6 +50,22 @@ fn a_live_window_moves_and_counts_what_has_left_it() {
     );
 }
 
+/// Without the bounds in `reading.rs` it is one, and the fuzzing target `playlist` said `attempt to add with overflow`: in the numbers of
+/// segments, in the sum of their lengths, in multiples of the target. `serve` reads what the process of a bridge has written, and that process decodes what strangers send.
+#[test]
+fn a_playlist_whose_numbers_nobody_can_count_on_is_none() {
+    let text = playlist(Kind::Live, 2).to_string();
+    assert!(Playlist::parse(&text).is_some());
+    for (line, hostile) in [
+        ("TARGETDURATION:2", "TARGETDURATION:4294967295"),
+        ("MEDIA-SEQUENCE:0", "MEDIA-SEQUENCE:18446744073709551615"),
+        ("EXTINF:2.00000", "EXTINF:1e19"),
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+        assert_eq!(Playlist::parse(&text.replace(line, hostile)), None, "{hostile}");
+    }
+}
+
 #[test]
 fn an_event_keeps_everything_and_a_vod_is_complete() {
     for (kind, word) in [(Kind::Event, "EVENT"), (Kind::Vod, "VOD")] {

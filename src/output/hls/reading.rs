@@ -1,11 +1,15 @@
 //! The text of one of our own playlists, read again: by an output that goes on after a failure, and by `serve`, which
 //! answers requests that wait for a part (bis, section 6.2.5.2).
 //!
-//! It reads what `playlist.rs` writes and nothing else.
+//! It reads what `playlist.rs` writes and nothing else. Not even that is believed: a bridge that was taken over writes what it likes, and
+//! `serve` is what reads it.
 
 use std::time::Duration;
 
 use super::playlist::{Kind, Part, Playlist, Report, Segment};
+
+/// Nothing of a playlist lasts longer, in seconds: a day.
+const LONGEST: u32 = 86_400;
 
 /// What a client waits for: `_HLS_msn` and `_HLS_part`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +43,13 @@ impl Playlist {
         for line in lines {
             let (tag, value) = line.split_once(':').unwrap_or((line, ""));
             match tag {
-                "#EXT-X-TARGETDURATION" => playlist.target = value.parse().ok()?,
+                "#EXT-X-TARGETDURATION" => {
+                    playlist.target = value.parse::<u32>().ok().filter(|target| *target <= LONGEST)?
+                }
                 "#EXT-X-PLAYLIST-TYPE" => playlist.kind = if value == "VOD" { Kind::Vod } else { Kind::Event },
                 "#EXT-X-PART-INF" => playlist.part_target = Some(seconds(attribute(value, "PART-TARGET")?)?),
-                "#EXT-X-MEDIA-SEQUENCE" => playlist.sequence = value.parse().ok()?,
-                "#EXT-X-DISCONTINUITY-SEQUENCE" => playlist.discontinuity_sequence = value.parse().ok()?,
+                "#EXT-X-MEDIA-SEQUENCE" => playlist.sequence = number(value)?,
+                "#EXT-X-DISCONTINUITY-SEQUENCE" => playlist.discontinuity_sequence = number(value)?,
                 "#EXT-X-DISCONTINUITY" => making.discontinuity = true,
                 "#EXT-X-MAP" => making.map = attribute(value, "URI")?.to_owned(),
                 "#EXT-X-PROGRAM-DATE-TIME" => making.start = Some(value.parse().ok()?),
@@ -129,7 +135,12 @@ impl Making {
 }
 
 fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+    Duration::try_from_secs_f64(text.parse().ok()?).ok().filter(|length| length.as_secs() <= u64::from(LONGEST))
+}
+
+/// A number that can still be counted on from.
+fn number(text: &str) -> Option<u64> {
+    text.parse::<u64>().ok().filter(|number| *number <= u64::MAX / 2)
 }
 
 /// An attribute's value without its quotes (RFC 8216, section 4.2). Our own values contain neither commas nor quotes.

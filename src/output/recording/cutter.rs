@@ -4,11 +4,15 @@
 //! given twice and, once a recording has begun, nothing is left out: a file begins with a keyframe, the one before it ends there,
 //! and sound that came ahead of that keyframe waits for it.
 
+mod fuzzing;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::spec::Split;
 use crate::terms::MediaKind;
+
+pub(in super::super) use fuzzing::fuzz_cutter;
 
 /// Sound waits this long, in ns, for the picture that a cut needs.
 const HOLD: u64 = 3_000_000_000;

@@ -20,6 +20,7 @@ use gstreamer as gst;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(super) use self::cutter::fuzz_cutter;
 use self::cutter::{Cutter, Step, Unit};
 use self::forms::KnownForms;
 use self::naming::Naming;

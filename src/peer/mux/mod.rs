@@ -20,6 +20,7 @@
 mod fuzzing;
 mod port;
 mod queue;
+mod queue_fuzzing;
 mod routes;
 mod runtime;
 mod socket;
@@ -29,6 +30,7 @@ mod tcp_port;
 
 pub(super) use fuzzing::fuzz_routes;
 pub(crate) use port::Port;
+pub(super) use queue_fuzzing::fuzz_queue;
 pub(crate) use routes::ConnectionId;
 pub(crate) use runtime::{Places, SharedRuntime};
 pub(crate) use socket::SharedSocket;

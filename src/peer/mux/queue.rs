@@ -42,7 +42,8 @@ impl Queue {
     /// Puts a run in, or drops it when there is no room.
     pub(crate) fn push(&self, run: Run, bytes: &[u8]) {
         let mut inner = self.lock();
-        if inner.bytes.len() + bytes.len() > CAPACITY {
+        // Datagrams of a byte each would take more for themselves than for what is in them.
+        if inner.bytes.len() + inner.runs.len() * size_of::<Run>() + bytes.len() > CAPACITY {
             inner.dropped += bytes.len().div_ceil(run.stride.max(1)) as u64;
             return;
         }
@@ -153,6 +154,17 @@ mod tests {
             popped += 1;
         }
         assert_eq!(popped, held);
+    }
+
+    /// Without counting the runs themselves: `524288 datagrams wait`, which take 32 MB.
+    #[test]
+    fn tiny_datagrams_are_bounded_like_large_ones() {
+        let queue = Queue::default();
+        for _ in 0..CAPACITY {
+            queue.push(run(1), b"x");
+        }
+        let waiting = queue.lock().runs.len();
+        assert!(waiting * size_of::<Run>() <= CAPACITY, "{waiting} datagrams wait");
     }
 
     #[test]

@@ -12,13 +12,13 @@ use axum::extract::ws::{Message as Frame, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::peers::{Peers, Seat};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::signaling::gstreamer::wire::{INVALID_PROTOCOL, INVALID_UID, ToServer};
 
 /// The original closes so whoever does not begin with a good HELLO.
@@ -100,10 +100,8 @@ impl Reader {
             if let ControlFlow::Break(end) = flow {
                 return end;
             }
-            // What exceeds the rate stays in TCP.
-            let wait = self.pace.count(Instant::now().into_std());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            if let ControlFlow::Break(end) = connection::slow_down(&mut self.pace, &self.limits).await {
+                return end;
             }
         }
     }

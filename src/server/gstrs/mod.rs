@@ -14,13 +14,13 @@ use axum::extract::ws::{Message as Frame, Utf8Bytes, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::spaces::{NoPlace, Place, Seat, Spaces};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::signaling::gstrs::wire::{self, FromClient, FromServer, PeerMessage};
 
 /// Serves one connection until it ends.
@@ -107,10 +107,8 @@ impl Reader {
             if let ControlFlow::Break(end) = flow {
                 return end;
             }
-            // What exceeds the rate stays in TCP.
-            let wait = self.pace.count(Instant::now().into_std());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            if let ControlFlow::Break(end) = connection::slow_down(&mut self.pace, &self.limits).await {
+                return end;
             }
         }
     }

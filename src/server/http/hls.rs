@@ -140,7 +140,7 @@ async fn wait_for_hinted(directory: &FilePath, name: &str) {
 }
 
 /// What a file of an HLS directory is; `None` for names that are none of its files or might lead elsewhere.
-fn hls_file(name: &str) -> Option<(&'static str, &'static str)> {
+pub(in super::super) fn hls_file(name: &str) -> Option<(&'static str, &'static str)> {
     let (stem, extension) = name.rsplit_once('.')?;
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if stem.is_empty() || !stem.bytes().all(harmless) {

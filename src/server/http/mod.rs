@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub(super) use hls::hls_file;
 pub(super) use voice::request_of as voice_request;
 
 use super::relay::Role;

@@ -5,6 +5,7 @@
 
 pub(super) mod reply;
 pub(super) mod rooms;
+mod waiting;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,22 +13,22 @@ use std::sync::Arc;
 use axum::extract::ws::{Message as Frame, Utf8Bytes, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::reply::Refusal;
 use self::rooms::{Rooms, Seat};
+use self::waiting::{NotSent, Outbox, Waiting};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::signaling::limits::{valid_id, valid_room};
 use crate::signaling::mesh::wire::{Kind, Message};
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, closing: CancellationToken) {
     let (mut sink, mut stream) = socket.split();
-    let (outbox, mut frames) = mpsc::channel(limits.queue.max(1));
+    let (outbox, mut frames) = Outbox::new(limits.queue, limits.queue_bytes);
     let seat = rooms.seat(outbox);
     let evicted = seat.evicted.clone();
     let mut reader = Reader {
@@ -41,13 +42,13 @@ pub(crate) async fn serve(socket: WebSocket, rooms: Rooms, limits: Arc<Limits>, 
     };
     let end = tokio::select! {
         end = reader.run(&mut stream) => end,
-        end = connection::write(&mut sink, &mut frames, Frame::Text, &limits) => end,
+        end = connection::write(&mut sink, &mut frames, Waiting::into_frame, &limits) => end,
         () = evicted.cancelled() => End::Evicted,
         () = closing.cancelled() => connection::SHUTTING_DOWN,
     };
     reader.leave().await;
     tracing::debug!(id = reader.id, ?end, "a mesh connection ends");
-    connection::say_goodbye((sink, stream), frames, Frame::Text, end, &limits).await;
+    connection::say_goodbye((sink, stream), frames, Waiting::into_frame, end, &limits).await;
 }
 
 /// The reading half, and what it knows of its client.
@@ -105,10 +106,8 @@ impl Reader {
             if was_in_room && self.room.is_none() {
                 left = Instant::now();
             }
-            // What exceeds the rate stays in TCP.
-            let wait = self.pace.count(Instant::now().into_std());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            if let ControlFlow::Break(end) = connection::slow_down(&mut self.pace, &self.limits).await {
+                return end;
             }
         }
     }
@@ -168,13 +167,13 @@ impl Reader {
         let Some(to) = valid_id(&to).filter(|to| to != id) else { return self.refuse(Refusal::InvalidTarget).await };
         let Some(receiver) = self.rooms.find(room, to).await else { return self.refuse(Refusal::TargetNotFound).await };
         let frame = reply::relayed(message, room, id, to);
-        match receiver.outbox.send_timeout(frame, self.limits.send_timeout).await {
+        match receiver.outbox.relay(frame, self.limits.send_timeout).await {
             Ok(()) => {}
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+            Err(NotSent::Full) => {
                 tracing::info!(room, id = to, "a receiver takes nothing: closed");
                 receiver.evicted.cancel();
             }
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => return self.refuse(Refusal::TargetNotFound).await,
+            Err(NotSent::Closed) => return self.refuse(Refusal::TargetNotFound).await,
         }
         ControlFlow::Continue(())
     }
@@ -193,7 +192,7 @@ impl Reader {
     }
 
     async fn say(&self, frame: Utf8Bytes) -> ControlFlow<End> {
-        match self.seat.outbox.send(frame).await {
+        match self.seat.outbox.frames().send(frame.into()).await {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(End::Gone),
         }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::config::Limits;
 use super::super::room_info::RoomInfo;
 use super::reply::{self, Refusal};
+use super::waiting::{Outbox, Waiting};
 
 /// Requests that wait for the owner of the rooms.
 const MAILBOX: usize = 256;
@@ -28,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Seat {
     number: u64,
     /// Frames on their way to this connection.
-    pub(crate) outbox: mpsc::Sender<Utf8Bytes>,
+    pub(crate) outbox: Outbox,
     /// Cancelled when the connection takes nothing any more.
     pub(crate) evicted: CancellationToken,
 }
@@ -46,7 +47,7 @@ enum Request {
         seat: Seat,
         room: String,
         id: String,
-        first: OwnedPermit<Utf8Bytes>,
+        first: OwnedPermit<Waiting>,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Leave {
@@ -79,7 +80,7 @@ impl Rooms {
     }
 
     /// A seat for a new connection.
-    pub(crate) fn seat(&self, outbox: mpsc::Sender<Utf8Bytes>) -> Seat {
+    pub(crate) fn seat(&self, outbox: Outbox) -> Seat {
         Seat { number: self.seats.fetch_add(1, Ordering::Relaxed), outbox, evicted: CancellationToken::new() }
     }
 
@@ -87,7 +88,7 @@ impl Rooms {
     pub(crate) async fn join(&self, seat: &Seat, room: &str, id: &str) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         // The place for `joined` is taken first, so that the owner need not wait for it.
-        let first = seat.outbox.clone().reserve_owned().await.map_err(|_| Refusal::ShuttingDown)?;
+        let first = seat.outbox.frames().clone().reserve_owned().await.map_err(|_| Refusal::ShuttingDown)?;
         let request = Request::Join { seat: seat.clone(), room: room.into(), id: id.into(), first, reply };
         self.requests.send(request).await.map_err(|_| Refusal::ShuttingDown)?;
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
@@ -170,7 +171,7 @@ impl Owner {
         }
     }
 
-    fn join(&mut self, seat: Seat, room: &str, id: &str, first: OwnedPermit<Utf8Bytes>) -> Result<(), Refusal> {
+    fn join(&mut self, seat: Seat, room: &str, id: &str, first: OwnedPermit<Waiting>) -> Result<(), Refusal> {
         let members = self.rooms.get(room);
         if members.is_none() && self.rooms.len() >= self.max_rooms {
             return Err(Refusal::RoomLimitReached);
@@ -178,14 +179,14 @@ impl Owner {
         let holder = members.and_then(|members| members.get(id)).map(|member| &member.seat);
         match holder {
             // Whose connection has ended without a word does not hold an id.
-            Some(holder) if holder.number != seat.number && !holder.outbox.is_closed() => {
+            Some(holder) if holder.number != seat.number && !holder.outbox.frames().is_closed() => {
                 return Err(Refusal::DuplicateId);
             }
             Some(_) => {}
             None if members.is_some_and(|members| members.len() >= self.max_members) => return Err(Refusal::RoomFull),
             None => {}
         }
-        first.send(reply::joined(room, id));
+        first.send(reply::joined(room, id).into());
         self.rooms.entry(room.to_owned()).or_default().insert(id.to_owned(), Member { seat, late_since: None });
         self.tell(room);
         Ok(())
@@ -202,7 +203,7 @@ impl Owner {
     /// Sends the member list to everybody in a room; an empty room vanishes.
     fn tell(&mut self, room: &str) {
         let Some(members) = self.rooms.get_mut(room) else { return };
-        members.retain(|_, member| !member.seat.outbox.is_closed());
+        members.retain(|_, member| !member.seat.outbox.frames().is_closed());
         if members.is_empty() {
             self.rooms.remove(room);
             return;
@@ -237,7 +238,7 @@ impl Owner {
 impl Member {
     /// Gives a list to the member; false when it must wait.
     fn offer(&mut self, list: Utf8Bytes) -> bool {
-        let full = matches!(self.seat.outbox.try_send(list), Err(TrySendError::Full(_)));
+        let full = matches!(self.seat.outbox.frames().try_send(list.into()), Err(TrySendError::Full(_)));
         self.late_since = if full { Some(self.late_since.unwrap_or_else(Instant::now)) } else { None };
         !full
     }

@@ -14,13 +14,13 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::calls::{Calls, Relayed, Seat};
 use super::config::Limits;
 use super::connection::{self, End, TOO_BIG, end_of_error};
-use super::pace::Pace;
+use crate::pace::Pace;
 use crate::signaling::notify::wire::Message;
 use crate::terms::IceServer;
 
@@ -109,10 +109,8 @@ impl Reader {
             if let ControlFlow::Break(end) = flow {
                 return end;
             }
-            // What exceeds the rate stays in TCP.
-            let wait = self.pace.count(Instant::now().into_std());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            if let ControlFlow::Break(end) = connection::slow_down(&mut self.pace, &self.limits).await {
+                return end;
             }
         }
     }

@@ -92,7 +92,7 @@ impl Members {
         match event {
             PeerEvent::LocalDescription(description) => self.ask(Command::Description { peer: id, description }).await,
             PeerEvent::LocalCandidate(candidate) => self.ask(Command::Candidate { peer: id, candidate }).await,
-            PeerEvent::Failed { reason } => self.hang_up(&id, &reason).await,
+            PeerEvent::Failed { reason } | PeerEvent::Misused { reason } => self.hang_up(&id, &reason).await,
             _ => {}
         }
     }

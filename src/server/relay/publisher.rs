@@ -161,7 +161,7 @@ impl Publisher {
                         ready |= self.expected.is_empty();
                     }
                     Some(PeerEvent::SenderReport { compound, .. }) => self.relate(&compound),
-                    Some(PeerEvent::Failed { reason }) => { debug!(reason, "a WHIP client is lost"); break }
+                    Some(PeerEvent::Failed { reason } | PeerEvent::Misused { reason }) => { debug!(reason, "a WHIP client is lost"); break }
                     Some(_) => {}
                     None => break,
                 },

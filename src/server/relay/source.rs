@@ -221,7 +221,7 @@ impl Source {
                 return News::Track(track);
             }
             PeerEvent::SenderReport { compound, .. } => return News::Report(compound),
-            PeerEvent::Failed { reason } => self.give_up(&reason).await,
+            PeerEvent::Failed { reason } | PeerEvent::Misused { reason } => self.give_up(&reason).await,
             _ => {}
         }
         News::None

@@ -227,7 +227,7 @@ impl Viewer {
                 },
                 event = self.client.next() => match event {
                     Some(PeerEvent::Connected) => connect_by = None,
-                    Some(PeerEvent::Failed { reason }) => { debug!(reason, "a WHEP client is lost"); break }
+                    Some(PeerEvent::Failed { reason } | PeerEvent::Misused { reason }) => { debug!(reason, "a WHEP client is lost"); break }
                     Some(_) => {}
                     None => break,
                 },

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use self::rooms::{Ask, Reply, Ticket, VoiceRooms};
 use super::config::{Limits, VoiceLimits};
-use super::pace::Pace;
 use super::room_info::RoomInfo;
+use crate::pace::Pace;
 
 /// Requests that wait for the owner.
 const MAILBOX: usize = 256;

@@ -47,19 +47,23 @@ impl WhipToken {
         }
         std::hint::black_box(difference) == 0
     }
+
+    /// Whether a request has it.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given =
+            given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        match given {
+            None => Err(Refusal::Unauthorized("Bearer realm=\"roomcast\"")),
+            Some((_, given)) if self.is(given.trim()) => Ok(()),
+            Some(_) => Err(Refusal::Unauthorized("Bearer realm=\"roomcast\", error=\"invalid_token\"")),
+        }
+    }
 }
 
 /// Whether the request has the token, if one is needed (RFC 6750, section 2.1).
 pub(super) fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = &shared.whip_token else { return Ok(()) };
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given =
-        given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match given {
-        None => Err(Refusal::Unauthorized("Bearer realm=\"roomcast\"")),
-        Some((_, given)) if token.is(given.trim()) => Ok(()),
-        Some(_) => Err(Refusal::Unauthorized("Bearer realm=\"roomcast\", error=\"invalid_token\"")),
-    }
+    shared.whip_token.as_ref().map_or(Ok(()), |token| token.admits(headers))
 }
 
 /// The origin that may read the answer; none for programs. With a token any page may ask: the token is what counts.

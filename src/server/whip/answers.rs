@@ -140,7 +140,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A path segment (RFC 3986, section 3.3).
-fn escaped(segment: &str) -> String {
+pub(super) fn escaped(segment: &str) -> String {
     segment.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));

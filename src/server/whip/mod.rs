@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod fuzzing;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
@@ -23,6 +24,7 @@ use crate::terms::ParticipantId;
 
 pub use access::{BadToken, WhipToken};
 pub(super) use answers::ice_links;
+pub(super) use fuzzing::fuzz_request;
 
 /// The media type of offers and answers.
 const SDP: &str = "application/sdp";

@@ -133,7 +133,9 @@ pub(crate) async fn live(plan: Plan) -> Result<Day, Failure> {
         // The first begins what the others are compared with.
         readers.lags();
         while clock.now() < begin + plan.length {
-            let sample = Sample::take(plan, (&clock, &mut pace), &readers, snapshots.clone(), &directory.path().join("hls")).await;
+            let sample =
+                Sample::take(plan, (&clock, &mut pace), &readers, snapshots.clone(), &directory.path().join("hls"))
+                    .await;
             sample.print();
             day.samples.push(sample);
         }

@@ -106,7 +106,9 @@ impl Sample {
 
     pub(super) fn print(&self) {
         let Self { hour, rate, rss_kb, descriptors, threads, tasks, files, dropped, encoder, level, .. } = self;
-        print!("{hour:>7.2} {rate:>4} {rss_kb:>8.0} {descriptors:>5.0} {threads:>7.0} {tasks:>6.0} {files:>5} {dropped:>8}");
+        print!(
+            "{hour:>7.2} {rate:>4} {rss_kb:>8.0} {descriptors:>5.0} {threads:>7.0} {tasks:>6.0} {files:>5} {dropped:>8}"
+        );
         print!(" {encoder:>9.3} {level:>5}");
         for name in READERS {
             print!(" {:>8.3}", self.lags.get(name).copied().unwrap_or(f64::NAN));
