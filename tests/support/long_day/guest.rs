@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// How often the sender's reports are told how things are.
 const CAPTURE: Duration = Duration::from_millis(250);
 /// How long both timestamps go before they wrap, after the guest has begun to send.
-pub(super) const WRAP_AFTER: Duration = Duration::from_secs(90);
+pub(super) const WRAP_AFTER: Duration = Duration::from_secs(60);
 
 /// Joins and sends until told to leave.
 pub(super) async fn talk(
