@@ -38,7 +38,13 @@ pub(super) async fn talk(
     let options = JoinOptions { call, id_prefix, ..JoinOptions::default() };
     let mut session = signaling::join(room, options, CancellationToken::new());
     let (events, mut peer_events) = mpsc::channel(256);
-    let config = PeerConfig { ice_servers: Vec::new(), network, codecs: vec![Codec::Opus, Codec::Vp8], polite: true };
+    let config = PeerConfig {
+        ice_servers: Vec::new(),
+        network,
+        codecs: vec![Codec::Opus, Codec::Vp8],
+        polite: true,
+        sends: true,
+    };
     let peer = Peer::start(ParticipantId::new("bridge"), config, events).await?;
     let sound = Stream::new(peer.add_outbound(Codec::Opus).await?, 48_000);
     let pictures = Stream::new(peer.add_outbound(Codec::Vp8).await?, 90_000);
