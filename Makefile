@@ -14,8 +14,11 @@ BENCH ?=
 # How many participants and how many joins `make soak` tries: 50 1000 when empty.
 SOAK ?=
 
+# How many hours of media `make soak` lives through, and how many times as fast as time: 24 20 when empty.
+DAY ?=
+
 # What `make chaos` tries.
-CHAOS ?= impair attach endings failing_outputs repair chaos_kill chaos_power chaos_disk verify overload confined
+CHAOS ?= impair narrow_link attach endings failing_outputs repair chaos_kill chaos_power chaos_disk verify overload confined
 
 # How many seconds `make fuzz` gives to each target, and which; all targets when empty.
 SECONDS ?= 60
@@ -67,8 +70,9 @@ chaos: ## Bad networks, kills, full disks and odd senders at length, with the fi
 	ROOMCAST_CHAOS=1 cargo test --locked $(patsubst %,--test %,$(CHAOS)) -- --nocapture --test-threads=1
 
 .PHONY: soak
-soak: setup ## 50 participants on one port, then 1000 joins and leaves; fails when a route, task, descriptor or memory stays
+soak: setup ## 50 participants on one port, 1000 joins and leaves, and 24 hours of media in 72 minutes; fails when anything stays or grows
 	RUST_LOG=$${RUST_LOG:-error} cargo run --release --locked --example soak -- $(SOAK)
+	RUST_LOG=$${RUST_LOG:-error} cargo run --release --locked --example long_day -- $(DAY)
 
 # What is found stays in fuzz/artifacts/TARGET; what was learnt in fuzz/corpus/TARGET. A short search without libFuzzer is in `make test`.
 .PHONY: fuzz

@@ -239,6 +239,7 @@ impl Caller {
             network: self.network.clone(),
             codecs: vec![Codec::Opus, Codec::Vp8],
             polite: true,
+            sends: true,
         };
         let peer = Peer::start(ParticipantId::new("bridge"), config, events).await?;
         let sending = tokio::spawn(send_silence(peer.add_outbound(Codec::Opus).await?));

@@ -199,7 +199,7 @@ async fn answer_to(offer: &str) -> SessionDescription {
 async fn peer() -> (Peer, mpsc::Receiver<PeerEvent>) {
     let (sender, events) = mpsc::channel(256);
     let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false };
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false, sends: true };
     (Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap(), events)
 }
 

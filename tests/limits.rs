@@ -40,7 +40,7 @@ async fn flood(scene: &Scene, id: &str, codec: Codec, packet: fn(u16) -> RtpPack
     let mut member = MeshMember::join(&scene.base, "r", id).await;
     let (sender, mut events) = mpsc::channel(256);
     let network = Network::on(vec![[127, 0, 0, 1].into()]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false };
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false, sends: true };
     let peer = Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap();
     let track = peer.add_outbound(codec).await.unwrap();
     let mut tick = tokio::time::interval(Duration::from_millis(1));

@@ -1,9 +1,11 @@
-//! When an encoder cannot keep up there are fewer pictures, evenly spaced, and none of them is old; and all again when it can.
+//! When an encoder cannot keep up there are fewer pictures, evenly spaced, then a faster preset, and no picture is old; and all again
+//! when it can.
 //!
 //! The slow encoder is a real one that takes longer for each picture: a template with a pause in front of it.
 //!
 //! With `Overload::take` returning false at once both tests failed: no event `overload` within 60 s. With the encoder's patience
 //! (`Patience::Encoder`) at two seconds the first failed: latencies of 2.05 to 2.10 s; the second, which is about the steps, went on.
+//! With `Effort::change` returning at once x264 never writes `subme=0`, and the third test fails.
 
 #![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
@@ -95,4 +97,31 @@ async fn a_step_back_up_is_tried_as_soon_as_there_is_time_and_announced() {
     bridge.terminate(SOON).await;
     let told: Vec<Value> = bridge.events().into_iter().filter(|event| event["event"] == "overload").collect();
     assert!(told.iter().all(|event| event["encoder"] == "h264"), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_steps_take_the_fastest_preset_and_the_recording_goes_on_in_its_file() {
+    let scene = Scene::start().await;
+    let (file, pipelines) = (scene.path("call.mkv"), slow_encoder(&scene, 130));
+    let args = ["--encoder", "x264", "--preset", "veryfast", "--pipelines", &pipelines, "--verify", "always"];
+    let (mut bridge, _) = scene.bridge(&[&file], &args).await;
+    // 7 pictures a second are possible, whatever the preset: 10 are too many.
+    for (level, fps, preset) in
+        [(1, 15.0, None), (2, 10.0, None), (3, 10.0, Some("ultrafast")), (4, 5.0, Some("ultrafast"))]
+    {
+        let event = bridge.wait_event("overload", SOON).await;
+        let told = (event["level"].as_u64(), event["fps"].as_f64(), event["preset"].as_str());
+        assert_eq!(told, (Some(level), Some(fps), preset), "{event:#}");
+    }
+    // Some good seconds, and it is tried with more.
+    assert_eq!(step(&mut bridge).await, (3, 10.0));
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}\n{:#?}", bridge.log(), bridge.events());
+    let parts = bridge.events().into_iter().filter(|event| event["event"] == "part_finished").count();
+    assert_eq!(parts, 1, "{:#?}", bridge.events());
+    let report = probe(&file, &[]).await;
+    let video = report["streams"].as_array().unwrap().iter().find(|stream| stream["kind"] == "video").unwrap();
+    assert_eq!(video["decode_errors"], 0, "{report:#}");
+    // x264 says in its first picture how it was set; that of the preset before came before the recording.
+    let (bytes, words) = (std::fs::read(&file).unwrap(), b"subme=0");
+    assert!(bytes.windows(words.len()).any(|window| window == words), "{}", bridge.log());
 }

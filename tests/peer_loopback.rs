@@ -26,7 +26,8 @@ async fn start(name: &str, polite: bool) -> Side {
 }
 
 async fn start_on(network: Network, name: &str, polite: bool) -> Side {
-    start_with(PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite }, name).await
+    start_with(PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite, sends: true }, name)
+        .await
 }
 
 async fn start_with(config: PeerConfig, name: &str) -> Side {
@@ -378,7 +379,8 @@ async fn hostile_descriptions_are_refused_and_stale_answers_ignored() {
 #[tokio::test]
 async fn a_connection_without_codecs_or_addresses_is_refused() {
     for (codecs, addresses) in [(vec![], vec![IpAddr::from([127, 0, 0, 1])]), (vec![Codec::Vp8], vec![])] {
-        let config = PeerConfig { ice_servers: vec![], network: Network::on(addresses), codecs, polite: true };
+        let config =
+            PeerConfig { ice_servers: vec![], network: Network::on(addresses), codecs, polite: true, sends: true };
         assert!(Peer::start(ParticipantId::new("x"), config, mpsc::channel(1).0).await.is_err());
     }
 }
@@ -387,12 +389,14 @@ async fn a_connection_without_codecs_or_addresses_is_refused() {
 async fn who_only_sends_learns_what_arrives_and_what_is_not_taken() {
     let side = async |codecs: &[Codec], polite, name| {
         let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
-        start_with(PeerConfig { ice_servers: vec![], network, codecs: codecs.to_vec(), polite }, name).await
+        start_with(PeerConfig { ice_servers: vec![], network, codecs: codecs.to_vec(), polite, sends: !polite }, name)
+            .await
     };
     let sides = [
         side(&[Codec::H264, Codec::Opus], false, "sender").await,
         side(&[Codec::Vp8, Codec::Opus], true, "taker").await,
     ];
+    assert!(sides[1].peer.add_outbound(Codec::Vp8).await.is_err(), "the taker was made to receive only");
     let mut pair = Pair { sides, senders: JoinSet::new() };
     let picture = pair.send(0, Codec::H264).await;
     let sound = pair.send(0, Codec::Opus).await;

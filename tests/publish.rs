@@ -145,7 +145,7 @@ async fn a_receiver_sees_the_flash_and_hears_the_beep_at_the_same_time() {
     let mut session = signaling::join(url, JoinOptions::default(), CancellationToken::new());
     let (peer_events, mut from_peer) = mpsc::channel(64);
     let network = Network::on(vec![LOOPBACK]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: true };
+    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: true, sends: true };
     let peer = Peer::start(ParticipantId::new("sender"), config, peer_events).await.unwrap();
     let mut them = None;
     let mut tracks: HashMap<MediaKind, (Ssrc, Arc<Mutex<Seen>>)> = HashMap::new();

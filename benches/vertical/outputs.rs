@@ -3,11 +3,9 @@
 //! Each pair of bridges runs at the same time, in the same room, with the same participant: a neighbour who disturbs one
 //! disturbs the other as well.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
-
-use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
 
 use super::cpu::{over_window, threads};
 use super::ports::even_rtp_ports;
@@ -19,7 +17,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// A participant of 720p30 in H.264 to RTP, HLS and MP4: as it comes, and decoded, mixed and encoded.
 pub(crate) async fn measure_copy(directory: &Path, table: &mut Table) {
     let path = |name: &str| directory.join(name).display().to_string();
-    let mut receivers = JoinSet::new();
+    let mut receivers = Vec::new();
     let mut rtp = |name: &str| format!("rtp://127.0.0.1:{}?sdp={}", listen(&mut receivers), path(name));
     let copied = [
         format!("{}&video=copy&audio=copy", rtp("copy.sdp")),
@@ -33,16 +31,11 @@ pub(crate) async fn measure_copy(directory: &Path, table: &mut Table) {
     table.add("CPU, copying to transcoding", copying / transcoding, "x", Some(0.08));
 }
 
-/// Receives what comes to four ports, and returns the first: for what comes to a port that nobody listens on, the kernel writes a
-/// refusal in the sender's time.
-fn listen(receivers: &mut JoinSet<()>) -> u16 {
+/// Opens four ports, and returns the first. For what comes to a closed port the kernel writes a refusal in the sender's time, and in
+/// the sender's time it would wake a reader, which in a real network is on another machine: so they are open and nobody reads.
+fn listen(receivers: &mut Vec<UdpSocket>) -> u16 {
     let first = even_rtp_ports(4);
-    for port in first..first + 4 {
-        receivers.spawn(async move {
-            let socket = UdpSocket::bind(("127.0.0.1", port)).await.expect("a free port");
-            while socket.recv(&mut [0; 2048]).await.is_ok() {}
-        });
-    }
+    receivers.extend((first..first + 4).map(|port| UdpSocket::bind(("127.0.0.1", port)).expect("a free port")));
     first
 }
 

@@ -68,6 +68,7 @@ async fn run(
                             network: Network::on(ice::local_addresses(true)),
                             codecs: vec![Codec::Vp8, Codec::Opus],
                             polite: polite(&me, &id),
+                            sends: true,
                         };
                         let peer = Peer::start(id.clone(), config, peer_events_in.clone()).await.expect("a peer");
                         let video = peer.add_outbound(Codec::Vp8).await.expect("a video track");

@@ -72,6 +72,7 @@ async fn view(stream: RoomUrl, arrivals: Arrivals) {
                         network: Network::on(ice::local_addresses(true)),
                         codecs: vec![Codec::Vp8, Codec::Opus],
                         polite: true,
+                        sends: false,
                     };
                     let peer = Peer::start(id.clone(), config, events_in.clone()).await.expect("a peer");
                     peer.call().await.expect("an offer");

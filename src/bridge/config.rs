@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::verify::Verify;
 use super::{BridgeError, uplink};
+use crate::media::clock::MediaClock;
 use crate::media::elements::{self, Job};
 use crate::media::encoder::{EncoderChoice, EncoderSettings, aac_template};
 use crate::media::layout::{Layout, Size};
@@ -71,6 +72,8 @@ pub struct BridgeConfig {
     pub report: Option<PathBuf>,
     /// How finished recordings are decoded once more; `None` does not.
     pub verify: Option<Verify>,
+    /// Another clock than the machine's, for a simulation: days in minutes.
+    pub clock: Option<MediaClock>,
 }
 
 impl BridgeConfig {
@@ -101,6 +104,7 @@ impl BridgeConfig {
             resume: false,
             manifest: None,
             verify: None,
+            clock: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! From a peer's track to its tap and to the ingest: one task per track that never waits for anything but the next packet.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -133,15 +134,17 @@ pub(crate) async fn read(mut track: InboundTrack, ends: Ends) {
     let Ends { tap, mut input, way, meter, sources } = ends;
     let (id, keyframes) = (TrackId::unique(), track.keyframe_requester());
     let (mut known, mut gathering) = (None, Gathering::default());
+    // One timer for all packets: to set one for each costs more than to read it.
+    let mut patience = pin!(tokio::time::sleep_until(Instant::now().into()));
     loop {
-        let read = match gathering.deadline() {
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), track.read()).await,
-            None => Ok(track.read().await),
-        };
-        let Ok(packet) = read else {
-            gathering.since = None;
-            input.release();
-            continue;
+        let packet = tokio::select! {
+            biased;
+            packet = track.read() => packet,
+            () = &mut patience, if gathering.deadline().is_some() => {
+                gathering.since = None;
+                input.release();
+                continue;
+            }
         };
         let Some(packet) = packet else { break };
         let Some(codec) = packet.codec() else { continue };
@@ -171,8 +174,11 @@ pub(crate) async fn read(mut track: InboundTrack, ends: Ends) {
             }
         });
         let may_wait = way.may_wait.load(Ordering::Relaxed);
+        let waited = gathering.deadline().is_some();
         if gathering.is_complete(packet.sequence_number(), may_wait, Instant::now()) {
             input.release();
+        } else if let Some(deadline) = gathering.deadline().filter(|_| !waited) {
+            patience.as_mut().reset(deadline.into());
         }
     }
 }

@@ -66,7 +66,7 @@ pub async fn run(
 ) -> Result<Summary, BridgeError> {
     let codecs = config.check()?;
     let network = Network::open(&config.network, config.room.is_loopback())?;
-    let clock = MediaClock::start();
+    let clock = config.clock.clone().unwrap_or_else(MediaClock::start);
     let mut mix = Mix::new(&config, &clock);
     let mixed = config.outputs.iter().filter(|spec| !spec.is_pattern());
     mix.provide(&mixed.flat_map(|spec| spec.streams()).collect()).await?;

@@ -147,8 +147,8 @@ impl Sending {
 
     async fn connect(&mut self, them: ParticipantId) -> Result<(), UplinkError> {
         let codecs = self.cargo.streams.iter().map(|stream| stream.codec).collect();
-        let config =
-            PeerConfig { ice_servers: self.ice_servers.clone(), network: self.network.clone(), codecs, polite: false };
+        let (ice_servers, network) = (self.ice_servers.clone(), self.network.clone());
+        let config = PeerConfig { ice_servers, network, codecs, polite: false, sends: true };
         let (sender, events) = mpsc::channel(EVENTS);
         let peer = Peer::start(them.clone(), config, sender).await.map_err(|error| self.broken(error))?;
         let (mut tracks, mut tasks) = (Vec::new(), JoinSet::new());

@@ -1,12 +1,15 @@
 //! `roomcast bridge`: join one room, run its outputs until the end.
 
+mod codecs;
+mod lines;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use roomcast::bridge::{
-    self, BridgeConfig, BridgeError, EncoderState, Event, Record, Snapshot, Summary, Verdict, Verified, Verify, When,
+    self, BridgeConfig, BridgeError, Event, Record, Snapshot, Summary, Verdict, Verified, Verify, When,
 };
 use roomcast::media::encoder::EncoderChoice;
 use roomcast::media::layout::{Layout, Size};
@@ -17,6 +20,8 @@ use roomcast::terms::{Codec, IceServer};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::codecs::{CodecChoice, codecs, parse_codec};
+use self::lines::describe;
 use super::network::NetworkOptions;
 use super::parse::{bitrate, bytes, ice_server, room_url, seconds, size};
 use super::status::Status;
@@ -316,149 +321,4 @@ fn exit(summary: &Summary) -> Exit {
 
 fn write_report(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("--report {}: cannot be written", path.display()))
-}
-
-/// An event as a line for people; `None` for what only programs need.
-fn describe(event: &Event) -> Option<String> {
-    Some(match event {
-        Event::Joined { room, me } => format!("joined room {room} as {me}"),
-        Event::ParticipantJoined { participant } => format!("+ {participant}"),
-        Event::TrackStarted { participant, kind, codec, .. } => format!("  {participant} sends {kind} ({codec})"),
-        Event::TrackStalled { participant, kind } => format!("  {participant} sends no {kind}"),
-        Event::TrackResumed { participant, kind } => format!("  {participant} sends {kind} again"),
-        Event::ParticipantLimited { participant, reason } => format!("  {participant} sends too much: {reason}"),
-        Event::ParticipantRefused { participant, reason } => format!("  {participant} is not let in: {reason}"),
-        Event::ParticipantLeft { participant, reason } => format!("- {participant} ({reason})"),
-        Event::OutputReady { output, play, .. } => {
-            let mut text = format!("ready: {output}");
-            for (player, command) in [
-                ("ffplay", &play.ffplay),
-                ("VLC (Debian)", &play.vlc),
-                ("VLC (VideoLAN)", &play.vlc_videolan),
-                ("GStreamer", &play.gst),
-            ] {
-                if !command.is_empty() {
-                    text += &format!("\n  {player:<15} {command}");
-                }
-            }
-            text
-        }
-        Event::OutputFailed { output, error, retry_in, .. } => match retry_in {
-            Some(pause) => format!("failed: {output}: {error}; next attempt in {pause:.0} s"),
-            None => format!("failed: {output}: {error}"),
-        },
-        Event::PartFinished { file, duration, bytes, .. } => {
-            format!("complete: {} ({duration:.1} s, {})", file.display(), indicatif::HumanBytes(*bytes))
-        }
-        Event::MediaLost { output, units, total, .. } => {
-            format!("LOST: {output}: its disk is too slow: {units} pictures and pieces of sound, {total} in all")
-        }
-        Event::RecordingPruned { file, bytes, .. } => {
-            format!("deleted: {} ({}): the disk is full", file.display(), indicatif::HumanBytes(*bytes))
-        }
-        Event::OutputStopped { output, complete, .. } => {
-            format!("ended: {output}{}", if *complete { "" } else { " (incomplete)" })
-        }
-        Event::Verifying { files } => format!("verifying {files} recordings; Ctrl-C skips it"),
-        Event::Verified(verified) => describe_verdict(verified),
-        Event::Overload(EncoderState { encoder, level: 0, fps, .. }) => {
-            format!("{encoder}: {fps:.0} pictures a second again")
-        }
-        Event::Overload(EncoderState { encoder, fps, .. }) => {
-            format!("{encoder}: the machine is too slow for all pictures: {fps:.0} a second for now")
-        }
-        Event::Reconnecting { what, attempt, reason, .. } => {
-            format!("reconnecting to {what} (attempt {attempt}): {reason}")
-        }
-        Event::Stats(_) => return None,
-        Event::Stopped { summary, .. } => describe_end(summary),
-    })
-}
-
-fn describe_verdict(verified: &Verified) -> String {
-    let file = verified.file.display();
-    match verified.verdict {
-        Verdict::Ok => format!("verified: {file}"),
-        Verdict::Skipped => format!("not verified: {file}: {}", verified.skipped.as_deref().unwrap_or_default()),
-        Verdict::Fault => {
-            let faults = verified.faults.iter().map(|fault| format!("\n  {}", fault.text));
-            faults.fold(format!("FAULT: {file}"), |text, fault| text + &fault)
-        }
-    }
-}
-
-fn describe_end(summary: &Summary) -> String {
-    let mut text = format!(
-        "stopped after {:.1} s: {} participants, {} pictures",
-        summary.duration, summary.participants, summary.frames
-    );
-    for output in &summary.outputs {
-        let state = if output.ok { "complete" } else { "FAILED" };
-        text += &format!("\n  {state}: {}", output.output);
-        if let Some(error) = output.error.as_ref().filter(|_| !output.ok) {
-            text += &format!(": {error}");
-        }
-    }
-    text
-}
-
-/// One word of `--codecs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CodecChoice {
-    /// Whatever suits the outputs.
-    Auto,
-    /// This one.
-    One(Codec),
-}
-
-fn parse_codec(text: &str) -> Result<CodecChoice, String> {
-    if text == "auto" {
-        return Ok(CodecChoice::Auto);
-    }
-    Codec::from_encoding_name(text).map(CodecChoice::One).ok_or_else(|| {
-        let known: Vec<_> = Codec::ALL.iter().map(ToString::to_string).collect();
-        format!("unknown codec `{text}`: use auto or {}", known.join(", "))
-    })
-}
-
-/// The codecs to offer, each of them once.
-fn codecs(choices: &[CodecChoice], outputs: &[OutputSpec]) -> Vec<Codec> {
-    let h264 = outputs.iter().any(OutputSpec::prefers_h264).then_some(Codec::H264);
-    let auto = || h264.into_iter().chain(Codec::ALL);
-    let mut codecs = Vec::new();
-    for choice in choices {
-        match choice {
-            CodecChoice::Auto => codecs.extend(auto()),
-            CodecChoice::One(codec) => codecs.push(*codec),
-        }
-    }
-    let mut seen = Vec::new();
-    codecs.retain(|codec| {
-        !seen.contains(codec) && {
-            seen.push(*codec);
-            true
-        }
-    });
-    codecs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_that_copy_into_what_holds_no_vp8_get_h264_first() {
-        let chosen = |words: &str, outputs: &[&str]| {
-            let choices: Vec<_> = words.split(',').map(|word| parse_codec(word).unwrap()).collect();
-            let outputs: Vec<OutputSpec> = outputs.iter().map(|output| output.parse().unwrap()).collect();
-            codecs(&choices, &outputs)[..2].to_vec()
-        };
-        use Codec::{H264, Vp8, Vp9};
-        assert_eq!(chosen("auto", &["a.mkv", "rtp://127.0.0.1:5004?video=copy"]), [Vp8, H264]);
-        assert_eq!(chosen("auto", &["a.webm?video=copy", "a.mkv?video=copy"]), [Vp8, H264]);
-        assert_eq!(chosen("auto", &["a.mkv", "hls:www?video=copy"]), [H264, Vp8]);
-        assert_eq!(chosen("auto", &["a.mp4?video=copy&audio=none"]), [H264, Vp8]);
-        assert_eq!(chosen("vp9,auto", &["a.mkv"]), [Vp9, Vp8]);
-        assert!(parse_codec("h265").unwrap_err().contains("use auto or vp8"));
-    }
 }

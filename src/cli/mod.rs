@@ -15,11 +15,13 @@ mod shutdown;
 mod status;
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use roomcast::media::template;
 use roomcast::telemetry::{self, LogFormat};
+use tokio::runtime::Runtime;
 
 pub(crate) use shutdown::Shutdown;
 
@@ -60,6 +62,19 @@ enum Command {
         /// The shell that will read it.
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Where its tasks run.
+    fn runtime(&self) -> std::io::Result<Runtime> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if let Self::Bridge(_) | Self::Publish(_) = self {
+            // Packets need few threads, and each that is woken in vain costs more than a packet: the other cores are for codecs.
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            builder.worker_threads(cores.div_ceil(2));
+        }
+        builder.enable_all().build()
+    }
 }
 
 /// Which pipeline texts are used.
@@ -158,7 +173,7 @@ impl Cli {
             // Before there are threads: they inherit it.
             options.take_priority();
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = self.command.runtime()?;
         let outcome = runtime.block_on(self.dispatch());
         // A thread that is blocked in a dead output must not keep the process alive.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -1,18 +1,13 @@
 //! A pipeline's bus as typed events.
 //!
-//! One thread per pipeline: it answers LATENCY messages at once, which must happen off the streaming threads, and sends
-//! everything else that matters to the pipeline's owner. It never changes the pipeline's state.
+//! LATENCY messages are answered at once, off the streaming threads as they must be; everything else that matters goes to the
+//! pipeline's owner. Nothing here changes the pipeline's state.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
 use gstreamer as gst;
 use tokio::sync::mpsc;
-
-/// How long the thread waits for a message before it looks whether it should end.
-const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
 /// Errors come in bursts when a device fails; the first ones say why.
 const BACKLOG: usize = 64;
@@ -54,41 +49,32 @@ pub enum BusEvent {
     Eos,
 }
 
-/// Ends the bus thread when it is dropped.
-#[derive(Debug)]
-pub(crate) struct BusWatch {
-    stopped: Arc<AtomicBool>,
-}
-
-impl Drop for BusWatch {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Starts the thread that reads a pipeline's bus.
-pub(crate) fn watch(pipeline: &gst::Pipeline) -> Result<(BusWatch, mpsc::Receiver<BusEvent>), std::io::Error> {
+/// Sends what a pipeline tells to its owner, from whichever thread tells it. It keeps no thread of its own, and no message that
+/// nobody reads. To be called once for each pipeline.
+pub(crate) fn watch(pipeline: &gst::Pipeline) -> mpsc::Receiver<BusEvent> {
     let (events, receiver) = mpsc::channel(BACKLOG);
-    let stopped = Arc::new(AtomicBool::new(false));
-    let (weak, stop) = (pipeline.downgrade(), Arc::clone(&stopped));
+    let weak = pipeline.downgrade();
     if let Some(bus) = pipeline.bus() {
-        std::thread::Builder::new().name(format!("bus-{}", pipeline.name())).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let Some(message) = bus.timed_pop(POLL) else { continue };
-                let Some(pipeline) = weak.upgrade() else { break };
-                if matches!(message.view(), gst::MessageView::Latency(_)) {
-                    if pipeline.recalculate_latency().is_err() {
-                        tracing::debug!(pipeline = %pipeline.name(), "latency could not be recalculated");
-                    }
-                } else if let Some(event) = read(&message)
-                    && events.try_send(event).is_err_and(|error| matches!(error, mpsc::error::TrySendError::Closed(_)))
-                {
-                    break;
+        bus.set_sync_handler(move |_, message| {
+            if matches!(message.view(), gst::MessageView::Latency(_)) {
+                if let Some(pipeline) = weak.upgrade() {
+                    pipeline.call_async(recalculate_latency);
                 }
+            } else if let Some(event) = read(message)
+                && events.try_send(event).is_err()
+            {
+                tracing::trace!("a pipeline told something that nobody waits for");
             }
-        })?;
+            gst::BusSyncReply::Drop
+        });
     }
-    Ok((BusWatch { stopped }, receiver))
+    receiver
+}
+
+fn recalculate_latency(pipeline: &gst::Pipeline) {
+    if pipeline.recalculate_latency().is_err() {
+        tracing::debug!(pipeline = %pipeline.name(), "latency could not be recalculated");
+    }
 }
 
 fn read(message: &gst::Message) -> Option<BusEvent> {

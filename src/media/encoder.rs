@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::bus::BusEvent;
 use super::clock::MediaClock;
+use super::effort::Effort;
 use super::pipeline::LivePipeline;
 use super::producer::{Feed, Patience, Producer};
 use super::relief::Relief;
@@ -136,6 +137,8 @@ pub struct StreamEncoder {
     producer: Producer,
     /// Sound costs next to nothing.
     relief: Option<Relief>,
+    /// Where a faster preset would help.
+    effort: Option<Effort>,
 }
 
 impl StreamEncoder {
@@ -146,7 +149,8 @@ impl StreamEncoder {
         encoder: VideoEncoder,
         settings: &EncoderSettings,
     ) -> Result<Self, MediaError> {
-        Self::new(clock, raw, Patience::Encoder, &format!("encode-{}", encoder.name), |element| {
+        let template = format!("encode-{}", encoder.name);
+        Self::with_preset(clock, raw, Patience::Encoder, &template, Some(&settings.preset), |element| {
             let (property, unit) = encoder.bitrate;
             let bitrate = match unit {
                 Unit::Bits => settings.video_bitrate,
@@ -200,8 +204,21 @@ impl StreamEncoder {
         template: &str,
         configure: impl FnOnce(&gst::Element) -> Result<(), MediaError>,
     ) -> Result<Self, MediaError> {
+        Self::with_preset(clock, raw, patience, template, None, configure)
+    }
+
+    fn with_preset(
+        clock: &MediaClock,
+        raw: &Producer,
+        patience: Patience,
+        template: &str,
+        preset: Option<&str>,
+        configure: impl FnOnce(&gst::Element) -> Result<(), MediaError>,
+    ) -> Result<Self, MediaError> {
         let pipeline = LivePipeline::new(template::build(template, template)?, clock)?;
-        configure(&pipeline.element("encoder")?)?;
+        let encoder = pipeline.element("encoder")?;
+        configure(&encoder)?;
+        let effort = preset.and_then(|preset| Effort::of(&encoder, preset));
         let cast =
             |_| MediaError::link(format!("pipelines/{template}.launch: input and output are not appsrc and appsink"));
         let input = pipeline.element("input")?.downcast::<gst_app::AppSrc>().map_err(cast)?;
@@ -209,8 +226,8 @@ impl StreamEncoder {
         output.set_property("async", false);
         let feed = raw.feed(&input, patience)?;
         let pictures = matches!(patience, Patience::Encoder);
-        let relief = pictures.then(|| Relief::new(clock, input.upcast_ref(), output.upcast_ref()));
-        Ok(Self { producer: Producer::new(&output), pipeline, feed, relief })
+        let relief = pictures.then(|| Relief::new(clock, input.upcast_ref(), output.upcast_ref(), effort.is_some()));
+        Ok(Self { producer: Producer::new(&output), pipeline, feed, relief, effort })
     }
 
     /// Starts to encode.
@@ -228,10 +245,24 @@ impl StreamEncoder {
         self.feed.dropped() + self.relief.as_ref().map_or(0, Relief::left_out)
     }
 
-    /// Looks at how it kept up in the last second, and leaves out more or fewer pictures from now on. True when that has changed.
-    pub(crate) fn relieve(&mut self) -> bool {
-        let Self { relief, feed, .. } = self;
-        relief.as_mut().is_some_and(|relief| relief.look(feed))
+    /// Looks at how it kept up in the last second, and relieves it more or less from now on. True when that has changed.
+    pub(crate) async fn relieve(&mut self) -> bool {
+        let Some(relief) = &mut self.relief else { return false };
+        let before = relief.step();
+        if !relief.look(&self.feed) {
+            return false;
+        }
+        let fastest = relief.step().fastest;
+        if let Some(effort) = self.effort.clone()
+            && fastest != before.fastest
+        {
+            let changed = tokio::task::spawn_blocking(move || effort.change(fastest)).await;
+            match changed.unwrap_or_else(|error| Err(MediaError::link(error.to_string()))) {
+                Ok(()) => tracing::info!(fastest, "another preset"),
+                Err(error) => tracing::error!(%error, fastest, "the preset could not be changed"),
+            }
+        }
+        true
     }
 
     /// How it keeps up, when it makes pictures.

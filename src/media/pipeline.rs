@@ -11,7 +11,7 @@ use gstreamer as gst;
 use tokio::sync::mpsc;
 
 use super::MediaError;
-use super::bus::{self, BusEvent, BusWatch};
+use super::bus::{self, BusEvent};
 use super::clock::MediaClock;
 
 /// How long a change of state may take.
@@ -29,16 +29,14 @@ pub fn abandoned() -> usize {
 pub struct LivePipeline {
     pipeline: gst::Pipeline,
     events: mpsc::Receiver<BusEvent>,
-    _watch: BusWatch,
 }
 
 impl LivePipeline {
     /// Takes a pipeline in state NULL and puts it on `clock`.
     pub fn new(pipeline: gst::Pipeline, clock: &MediaClock) -> Result<Self, MediaError> {
         clock.apply(&pipeline);
-        let (watch, events) =
-            bus::watch(&pipeline).map_err(|error| MediaError::link(format!("no thread for the bus: {error}")))?;
-        Ok(Self { pipeline, events, _watch: watch })
+        let events = bus::watch(&pipeline);
+        Ok(Self { pipeline, events })
     }
 
     /// The pipeline itself.
@@ -74,7 +72,7 @@ impl LivePipeline {
         Err(MediaError::State { pipeline: self.pipeline.name().to_string(), state: name, reason })
     }
 
-    /// The words of the element that failed: the bus thread needs a moment to hand them over.
+    /// The words of the element that failed; it may find them a moment later.
     async fn first_fault(&mut self) -> String {
         let fault = async {
             while let Some(event) = self.events.recv().await {
@@ -113,6 +111,10 @@ impl LivePipeline {
 impl Drop for LivePipeline {
     /// A pipeline whose owner failed half-way is still stopped, on a thread of GStreamer's: this may be an async task.
     fn drop(&mut self) {
+        // Whoever took the events hears that there are no more.
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
         if self.pipeline.current_state() != gst::State::Null {
             self.pipeline.call_async(|pipeline| {
                 if pipeline.set_state(gst::State::Null).is_err() {
@@ -154,5 +156,17 @@ mod tests {
             }
         };
         tokio::time::timeout(STATE_CHANGE, stopped).await.expect("it stops");
+    }
+
+    #[tokio::test]
+    async fn who_took_the_events_hears_the_end_of_the_stream_and_then_of_the_pipeline() {
+        gst::init().unwrap();
+        let pipeline = gst::parse::launch("fakesrc num-buffers=1 ! fakesink").unwrap().downcast().unwrap();
+        let mut live = LivePipeline::new(pipeline, &MediaClock::start()).unwrap();
+        let mut events = live.take_events();
+        live.play().await.unwrap();
+        assert_eq!(events.recv().await, Some(BusEvent::Eos));
+        drop(live);
+        assert_eq!(events.recv().await, None);
     }
 }

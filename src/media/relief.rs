@@ -1,5 +1,5 @@
 //! The valve in front of an encoder of pictures, and the clock behind it: leaves out pictures when the encoder does not keep up, and
-//! measures how old they are when they come out.
+//! measures how old they are when they come out. What the preset has to do with it is for the encoder's owner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::clock::MediaClock;
-use super::overload::{Overload, Second};
+use super::overload::{Overload, Second, Step};
 use super::pipeline::running_time;
 use super::producer::Feed;
 
@@ -36,7 +36,12 @@ struct Counts {
 
 impl Relief {
     /// Stands between `input`, whose source it watches, and `output`, the end of the encoder.
-    pub(crate) fn new(clock: &MediaClock, input: &gst::Element, output: &gst::Element) -> Self {
+    pub(crate) fn new(
+        clock: &MediaClock,
+        input: &gst::Element,
+        output: &gst::Element,
+        has_faster_preset: bool,
+    ) -> Self {
         let counts = Arc::new(Counts {
             one_in: AtomicU32::new(1),
             came: AtomicU64::new(0),
@@ -65,7 +70,7 @@ impl Relief {
                 gst::PadProbeReturn::Ok
             });
         }
-        Self { counts, overload: Overload::default(), before: (0, 0), late: Duration::ZERO }
+        Self { counts, overload: Overload::new(has_faster_preset), before: (0, 0), late: Duration::ZERO }
     }
 
     /// Looks at the last second. True when there are more or fewer pictures from now on.
@@ -75,7 +80,7 @@ impl Relief {
         self.late = Duration::from_nanos(self.counts.late.swap(0, Ordering::Relaxed));
         let (came, dropped) = (now.0.saturating_sub(pushed), now.1.saturating_sub(dropped));
         let changed = self.overload.take(Second { came, dropped, late: self.late });
-        self.counts.one_in.store(self.overload.one_in(), Ordering::Relaxed);
+        self.counts.one_in.store(self.overload.step().one_in, Ordering::Relaxed);
         changed
     }
 
@@ -89,9 +94,9 @@ impl Relief {
         self.overload.level()
     }
 
-    /// One of so many pictures is encoded.
-    pub(crate) fn one_in(&self) -> u32 {
-        self.overload.one_in()
+    /// How the encoder is relieved.
+    pub(crate) fn step(&self) -> Step {
+        self.overload.step()
     }
 
     /// The greatest age of a picture that came out in the last second.

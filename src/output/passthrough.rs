@@ -5,25 +5,24 @@
 
 mod fuzzing;
 mod lane;
+mod sockets;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::net::sockopt;
 use tokio::sync::watch;
 
 pub(super) use self::fuzzing::fuzz_lane;
 use self::lane::Lane;
 pub(crate) use self::lane::{Form, payload_type};
+pub use self::sockets::{Interface, Multicast};
+use self::sockets::{port_of, socket};
 use super::sdp::SrtpKey;
 use crate::rtp::{Capture, Packet, PacketSink, Protect, Protection, Wish};
 use crate::terms::{MediaKind, Ssrc};
-
-/// A keyframe of 1080p leaves as one burst.
-const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
 /// How often sender reports go out. RFC 3550, section 6.2, allows less than five seconds where the media is fast; a player that
 /// joins shows lips and voice apart until the first ones.
@@ -36,32 +35,6 @@ const AFTER_SOUND: std::ops::Range<u64> = 15..400;
 
 /// A sender that reports on one of its two streams alone gets this long to report on the other one.
 const REPORT_TOGETHER: u64 = 6000;
-
-/// How multicast leaves this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Multicast {
-    /// Routers that it may pass, and one.
-    pub ttl: u8,
-    /// The system's choice when there is none.
-    pub interface: Option<Interface>,
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// Its name.
-    pub name: String,
-    /// One of its addresses.
-    pub address: Option<Ipv4Addr>,
-    /// Its number.
-    pub index: u32,
-}
-
-impl Default for Multicast {
-    fn default() -> Self {
-        Self { ttl: 1, interface: None }
-    }
-}
 
 /// Where a passthrough sends, and what for.
 #[derive(Clone, Debug)]
@@ -312,38 +285,10 @@ impl Road {
     }
 }
 
-/// Where a kind of media goes: pictures to the receiver's port, sound two above.
-fn port_of(kind: MediaKind, receiver: SocketAddr) -> Option<SocketAddr> {
-    let offset = match kind {
-        MediaKind::Video => 0,
-        MediaKind::Audio => 2,
-    };
-    Some(SocketAddr::new(receiver.ip(), receiver.port().checked_add(offset)?))
-}
-
-fn socket(receivers: &[SocketAddr], multicast: &Multicast) -> io::Result<UdpSocket> {
-    let v6 = receivers.iter().any(SocketAddr::is_ipv6);
-    let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.set_nonblocking(true)?;
-    if sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER).is_err() {
-        tracing::debug!("the kernel's own send buffer has to do");
-    }
-    match &multicast.interface {
-        Some(interface) if v6 => sockopt::set_ipv6_multicast_if(&socket, interface.index)?,
-        Some(Interface { address: Some(address), .. }) => sockopt::set_ip_multicast_if(&socket, address)?,
-        _ => {}
-    }
-    if v6 {
-        sockopt::set_ipv6_multicast_hops(&socket, multicast.ttl.into())?;
-    } else {
-        sockopt::set_ip_multicast_ttl(&socket, multicast.ttl.into())?;
-    }
-    Ok(socket)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use bytes::Bytes;
 
     use super::*;

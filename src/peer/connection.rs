@@ -81,7 +81,8 @@ pub(crate) struct Connection {
     misused: bool,
     simulcasts: Simulcasts,
     notices: mpsc::Sender<Notice>,
-    pub(super) captures: mpsc::Sender<CaptureTime>,
+    /// Takes the moments at which what we send was captured; nothing when we do not send.
+    pub(super) captures: Option<mpsc::Sender<CaptureTime>>,
     /// Packets over the rate.
     refused: Arc<AtomicU64>,
     children: JoinSet<()>,
@@ -91,7 +92,7 @@ impl Connection {
     pub(crate) fn new(
         (pc, attachment): (Arc<dyn PeerConnection>, Arc<Attachment>),
         notices: mpsc::Sender<Notice>,
-        captures: mpsc::Sender<CaptureTime>,
+        captures: Option<mpsc::Sender<CaptureTime>>,
         refused: Arc<AtomicU64>,
         codecs: &[Codec],
         polite: bool,

@@ -96,7 +96,7 @@ pub(crate) async fn build(
     attachment: &Arc<Attachment>,
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
-    captures: mpsc::Receiver<CaptureTime>,
+    captures: Option<mpsc::Receiver<CaptureTime>>,
     intake: Intake,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {

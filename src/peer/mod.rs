@@ -90,6 +90,8 @@ pub struct PeerConfig {
     pub codecs: Vec<Codec>,
     /// Whether this side takes its offer back when both offer at once.
     pub polite: bool,
+    /// Whether it may get tracks of ours: who only receives spares every packet the way through what is there for sending.
+    pub sends: bool,
 }
 
 /// A WebRTC connection to one participant. Dropping it closes it in the background; [`Peer::close`] waits for that.
@@ -110,7 +112,7 @@ impl Peer {
         let (notice_sender, notices) = mpsc::channel(NOTICES);
         let (feedback_sender, feedback) = mpsc::channel(FEEDBACK);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let (capture_sender, captures) = mpsc::channel(CAPTURES);
+        let (capture_sender, captures) = config.sends.then(|| mpsc::channel(CAPTURES)).unzip();
         let ice_servers = ice::servers(&config.ice_servers);
         let attachment = config.network.attach(ice_servers.iter().any(ice::is_turn));
         let refused = Arc::<AtomicU64>::default();

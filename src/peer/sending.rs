@@ -10,8 +10,11 @@ use crate::terms::{Codec, MediaKind};
 
 impl Connection {
     pub(super) async fn add_outbound(&mut self, codec: Codec) -> Result<OutboundTrack, PeerError> {
-        let track = OutboundTrack::new(codec, &self.stream, self.captures.clone());
         let failed = |cause: rtc::shared::error::Error| PeerError::Track { codec, cause: cause.to_string() };
+        let Some(captures) = self.captures.clone() else {
+            return Err(PeerError::Track { codec, cause: "this connection was made to receive only".into() });
+        };
+        let track = OutboundTrack::new(codec, &self.stream, captures);
         let sender = self.pc.add_track(track.local()).await.map_err(failed)?;
         self.outbound.push((track.clone(), sender));
         self.negotiate(Input::Needed { ice_restart: false }, None).await?;

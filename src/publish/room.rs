@@ -178,6 +178,7 @@ impl Room<'_> {
             network: self.network.clone(),
             codecs: self.codecs.clone(),
             polite: self.me.as_ref().is_none_or(|me| self.scheme.polite(me, id)),
+            sends: true,
         };
         let (keyframes, dropped) = (self.keyframes.clone(), Arc::clone(&self.dropped));
         Member::start(id.clone(), config, &self.feeds, keyframes, dropped, self.peer_events.clone()).await

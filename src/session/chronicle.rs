@@ -10,6 +10,7 @@ use super::keeper::{self, Keeper};
 use super::manifest::{
     Loss, Manifest, ManifestError, MixPart, Part, Participant, Pause, Reconnect, Track, Visit, relative,
 };
+use crate::durable;
 use crate::terms::{Codec, MediaKind, ParticipantId, Ssrc};
 
 /// Strangers come and go as often as they like; a manifest does not grow for ever.
@@ -179,8 +180,7 @@ impl Chronicle {
     }
 
     fn relative(&self, file: &Path) -> PathBuf {
-        let parent = self.keeper.path().parent().filter(|parent| !parent.as_os_str().is_empty());
-        relative(file, parent.unwrap_or_else(|| Path::new(".")))
+        relative(file, durable::parent(self.keeper.path()))
     }
 }
 

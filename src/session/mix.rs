@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::film;
 use super::manifest::{Manifest, ManifestError, Part};
 use super::plan::{Found, Plan};
+use crate::durable;
 use crate::media::MediaError;
 use crate::media::bus::{BusEvent, ElementFault};
 use crate::media::elements::{self, Job};
@@ -174,12 +175,11 @@ pub async fn mix(
     if std::fs::symlink_metadata(&options.output).is_ok() {
         return Err(cannot("there is such a file already: choose another name".into()));
     }
-    let parent = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_path_buf);
-    let here = parent(manifest).unwrap_or_else(|| ".".into());
+    let here = durable::parent(manifest);
     let written = tempfile::Builder::new()
         .prefix(".mix")
         .suffix(".part")
-        .tempfile_in(parent(&options.output).unwrap_or_else(|| ".".into()))
+        .tempfile_in(durable::parent(&options.output))
         .map_err(|error| cannot(format!("cannot be written: {error}")))?
         .into_temp_path();
     let (mut found, mut left_out) = (Vec::new(), Vec::new());

@@ -75,6 +75,12 @@ pub(crate) struct Wall {
     joined: jiff::Timestamp,
 }
 
+impl From<jiff::Timestamp> for Wall {
+    fn from(joined: jiff::Timestamp) -> Self {
+        Self { joined }
+    }
+}
+
 impl Wall {
     /// Seconds since the bridge joined.
     pub(crate) fn now(self) -> f64 {

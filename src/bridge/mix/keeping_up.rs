@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Mix;
+use crate::media::effort::FASTEST;
 use crate::media::encoder::StreamEncoder;
 use crate::media::mixer::PIECE_OF_SOUND;
 use crate::media::scaler::Scaler;
@@ -20,23 +21,27 @@ pub struct EncoderState {
     pub level: usize,
     /// The pictures per second that it gets.
     pub fps: f64,
+    /// The preset that it was relieved with, while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<&'static str>,
     /// The greatest age, in seconds, of a picture that it made in the last second, counted from its moment in the mix.
     pub latency: f64,
 }
 
 impl Mix {
-    /// To be called once a second: looks at each encoder of pictures, and gives those that do not keep up fewer pictures. Returns how
-    /// they are, and which of them have changed their level.
-    pub(crate) fn relieve(&mut self) -> (Vec<EncoderState>, Vec<EncoderState>) {
+    /// To be called once a second: looks at each encoder of pictures, and relieves those that do not keep up. Returns how they are, and
+    /// which of them have changed their level.
+    pub(crate) async fn relieve(&mut self) -> (Vec<EncoderState>, Vec<EncoderState>) {
         let (mut states, mut changed) = (Vec::new(), Vec::new());
         let asks = self.keyframe_asked.elapsed() >= Duration::from_secs_f64(self.config.gop);
         for (stream, encoder) in &mut self.encoders {
-            let has_changed = encoder.relieve();
+            let has_changed = encoder.relieve().await;
             let Some(relief) = encoder.relief() else { continue };
             let state = EncoderState {
                 encoder: name(*stream),
                 level: relief.level(),
-                fps: f64::from(self.config.canvas.fps) / f64::from(relief.one_in()),
+                fps: f64::from(self.config.canvas.fps) / f64::from(relief.step().one_in),
+                preset: relief.step().fastest.then_some(FASTEST),
                 latency: (relief.late().as_secs_f64() * 1000.0).round() / 1000.0,
             };
             // The encoder counts pictures from one keyframe to the next: with fewer of them players would wait longer.

@@ -64,7 +64,8 @@ impl Room {
         let mut ice_servers = self.config.ice_servers.clone();
         ice_servers.extend(self.room_ice_servers.iter().cloned());
         let polite = self.me.as_ref().is_none_or(|me| self.config.room.scheme().polite(me, id));
-        let config = PeerConfig { ice_servers, network: self.network.clone(), codecs: self.codecs.clone(), polite };
+        let (network, codecs) = (self.network.clone(), self.codecs.clone());
+        let config = PeerConfig { ice_servers, network, codecs, polite, sends: false };
         self.tell_new_needs();
         let needs = self.told;
         let settings = IngestSettings { jitter: self.config.jitter_latency, decode: needs.decode };

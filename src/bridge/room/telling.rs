@@ -92,9 +92,9 @@ impl Room {
 
     /// Gives encoders that do not keep up fewer pictures, and says so. Returns how they are.
     async fn relieve(&mut self) -> Vec<EncoderState> {
-        let (mut states, mut changed) = self.mix.relieve();
+        let (mut states, mut changed) = self.mix.relieve().await;
         for mix in self.seats.values_mut().filter_map(|seat| seat.own.mix.as_mut()) {
-            let (of_one, changes) = mix.relieve();
+            let (of_one, changes) = mix.relieve().await;
             states.extend(of_one);
             changed.extend(changes);
         }

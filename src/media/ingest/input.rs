@@ -122,17 +122,24 @@ impl Input {
         self.held.push(buffer);
     }
 
-    /// Passes on what is held.
+    /// Passes on what is held, in one piece: each piece wakes the thread that takes it.
     pub fn release(&mut self) {
-        for buffer in self.held.drain(..) {
-            push(&self.rtp, buffer);
+        let refused = match self.held.len() {
+            0 => return,
+            1 => self.held.pop().is_some_and(|buffer| self.rtp.push_buffer(buffer).is_err()),
+            _ => self.rtp.push_buffer_list(self.held.drain(..).collect()).is_err(),
+        };
+        if refused {
+            tracing::trace!(appsrc = %self.rtp.name(), "packets came after the end");
         }
     }
 
     /// Takes one RTCP compound packet that starts with a sender report (RFC 3550, section 6.4.1).
     pub fn push_rtcp(&self, compound: &[u8]) {
-        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound)) {
-            push(&self.rtcp, buffer);
+        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound))
+            && self.rtcp.push_buffer(buffer).is_err()
+        {
+            tracing::trace!(appsrc = %self.rtcp.name(), "a report came after the end");
         }
     }
 }
@@ -148,10 +155,4 @@ fn filled(size: usize, fill: impl FnOnce(&mut [u8])) -> Option<gst::Buffer> {
     let mut buffer = gst::Buffer::with_size(size).ok()?;
     fill(&mut buffer.get_mut()?.map_writable().ok()?);
     Some(buffer)
-}
-
-fn push(appsrc: &gst_app::AppSrc, buffer: gst::Buffer) {
-    if appsrc.push_buffer(buffer).is_err() {
-        tracing::trace!(appsrc = %appsrc.name(), "a packet came after the end");
-    }
 }

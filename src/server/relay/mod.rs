@@ -150,7 +150,8 @@ pub(crate) struct RelayConfig {
 
 impl RelayConfig {
     fn peer(&self, codecs: Vec<Codec>, polite: bool) -> PeerConfig {
-        PeerConfig { ice_servers: self.ice_servers.clone(), network: self.network.clone(), codecs, polite }
+        let (ice_servers, network) = (self.ice_servers.clone(), self.network.clone());
+        PeerConfig { ice_servers, network, codecs, polite, sends: true }
     }
 }
 
