@@ -248,7 +248,8 @@ impl Day {
         let before = median(&self.samples[quarter..2 * quarter], &value);
         let after = median(&self.samples[3 * quarter..], &value);
         // Not a number is a fault too.
-        if !(after - before <= most) {
+        let growth = after - before;
+        if growth.is_nan() || growth > most {
             self.faults.push(format!("{what}: {before:.3} in the second quarter, {after:.3} in the last"));
         }
     }
