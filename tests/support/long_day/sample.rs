@@ -32,7 +32,7 @@ const RECORDINGS: usize = 3;
 /// Readers in the order of the table.
 const READERS: [&str; 6] = ["copy v", "copy a", "mix v", "mix a", "ts", "hls"];
 
-/// The process and its outputs since the sample before: medians.
+/// The process and its outputs since the sample before: what there always was of what comes and goes, and medians.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
     /// Hours on the fast clock.
@@ -81,9 +81,9 @@ impl Sample {
             hour: clock.now().as_secs_f64() / 3600.0,
             rate: pace.rate,
             rss_kb: median(&looks, |look| look.rss_kb),
-            descriptors: median(&looks, |look| look.descriptors),
-            threads: median(&looks, |look| look.threads),
-            tasks: median(&looks, |look| look.tasks),
+            descriptors: least(&looks, |look| look.descriptors),
+            threads: least(&looks, |look| look.threads),
+            tasks: least(&looks, |look| look.tasks),
             encoder: median(&looks, |look| look.encoder),
             level: snapshot.encoders.iter().map(|encoder| encoder.level).max().unwrap_or(0),
             lags: readers.lags(),
@@ -161,6 +161,10 @@ impl Look {
             encoder,
         }
     }
+}
+
+fn least<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
+    of.iter().map(value).fold(f64::INFINITY, f64::min)
 }
 
 fn median<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
@@ -244,7 +248,8 @@ impl Day {
         let before = median(&self.samples[quarter..2 * quarter], &value);
         let after = median(&self.samples[3 * quarter..], &value);
         // Not a number is a fault too.
-        if !(after - before <= most) {
+        let growth = after - before;
+        if growth.is_nan() || growth > most {
             self.faults.push(format!("{what}: {before:.3} in the second quarter, {after:.3} in the last"));
         }
     }
