@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It fails when memory, descriptors, threads or what waits anywhere grows, when a stream jumps or loses something, and when a
-//! recording is not as long as the time that passed. It begins two hours before the clock reference of MPEG-TS wraps (26.5 h), and
+//! recording is not as long as the time that passed. It begins an hour before the clock reference of MPEG-TS wraps, and
 //! RTP timestamps wrap on the way.
 
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]

@@ -54,7 +54,7 @@ async fn assert_unharmed(scene: &Scene, mut bridge: Roomcast, wall: Wall) {
     let end = wall.now();
     assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
     let (events, log) = (bridge.events(), bridge.log());
-    assert!(!log.contains("panicked"), "{log}");
+    assert!(!log.contains("panicked") && !log.contains("CRITICAL"), "{log}");
     for event in &events {
         let about_publisher = event["participant"] == "publisher";
         let harmless = match event["event"].as_str().unwrap() {
@@ -74,7 +74,8 @@ async fn assert_unharmed(scene: &Scene, mut bridge: Roomcast, wall: Wall) {
         })
         .collect();
     let last = frames_of_publisher.last().expect("figures of the publisher");
-    assert!(*last > 15.0, "the publisher's pictures per second: {frames_of_publisher:?}");
+    // How many there are is the machine's affair; without the bridge there are none.
+    assert!(*last > 3.0, "the publisher's pictures per second: {frames_of_publisher:?}");
     assert_whole(&scene.path("a.mkv"), end, &bridge).await;
 }
 
@@ -215,6 +216,8 @@ enum Spoil {
     Bits,
 }
 
+/// With `PadProbeReturn::Drop` where a giant is refused: `gst_mini_object_unref: assertion 'mini_object != NULL' failed`. With
+/// `av1_sizes::fit` true for everything: `attempt to shift left with overflow` in the depayloader of AV1.
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_that_are_no_media_harm_nobody_but_their_sender() {
     let scene = Scene::start().await;

@@ -214,6 +214,36 @@ async fn there_is_room_for_so_many_and_the_next_one_gets_the_place_that_becomes_
     assert!(stopped.iter().all(|event| event["event"] != "participant_refused"), "{stopped:#?}");
 }
 
+/// The beginning of an OBU, and its end in a packet that says that two gigabytes of it follow (AV1 RTP specification, section 4.4).
+fn giant_end(number: u16) -> RtpPacket {
+    let payload: &[u8] =
+        if number % 2 == 1 { &[0x58, 0x30, 1, 2, 3] } else { &[0xa0, 0x80, 0x80, 0x80, 0x80, 0x08, 1, 2] };
+    packet(number, 0, payload)
+}
+
+/// The most memory that a process has had, in MB.
+fn peak_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1000
+}
+
+/// With `av1_sizes::fit` true for everything: `2207 MB`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_claims_gigabytes_gets_none() {
+    let scene = Scene::start().await;
+    let file = scene.path("a.mkv");
+    let (mut bridge, wall) = scene.bridge(&[&file], &["--name", BRIDGE]).await;
+    bridge.wait_event("output_ready", SOON).await;
+    let sent = flood(&scene, "giant", Codec::Av1, giant_end, Duration::from_secs(4)).await;
+    assert!(sent > 500, "only {sent} packets were sent");
+    let peak = peak_of(bridge.id());
+    assert!(peak < 1000, "{peak} MB");
+    let end = wall.now();
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
+    assert_whole(&file, end, &bridge).await;
+}
+
 /// With `Pace::is_flooded` always false: it was not closed in 40 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_closes_who_floods_it_and_says_so() {

@@ -102,7 +102,7 @@ async fn a_step_back_up_is_tried_as_soon_as_there_is_time_and_announced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_steps_take_the_fastest_preset_and_the_recording_goes_on_in_its_file() {
     let scene = Scene::start().await;
-    let (file, pipelines) = (scene.path("call.mp4"), slow_encoder(&scene, 130));
+    let (file, pipelines) = (scene.path("call.mkv"), slow_encoder(&scene, 130));
     let args = ["--encoder", "x264", "--preset", "veryfast", "--pipelines", &pipelines, "--verify", "always"];
     let (mut bridge, _) = scene.bridge(&[&file], &args).await;
     // 7 pictures a second are possible, whatever the preset: 10 are too many.

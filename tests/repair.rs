@@ -87,3 +87,54 @@ async fn recordings_of_a_killed_bridge_become_whole_and_lose_nothing() {
         assert_eq!(event["event"], "complete", "{name}: {event}");
     }
 }
+
+/// The most memory that `roomcast repair` took for a file, in kB.
+async fn memory_to_repair(file: &Path) -> u64 {
+    let mut repair = Roomcast::start(["repair", file.to_str().expect("UTF-8"), "--force"]);
+    let status = format!("/proc/{}/status", repair.id());
+    let watching = tokio::spawn(async move {
+        let mut most = 0;
+        while let Ok(status) = tokio::fs::read_to_string(&status).await {
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            most = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(most).max(most);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        most
+    });
+    let ended = repair.ended(Duration::from_secs(60)).await;
+    assert!(ended.success(), "{:#?}\n{}", repair.events(), repair.log());
+    drop(repair);
+    watching.await.expect("the memory that it took")
+}
+
+/// With a queue without a limit between demuxer and muxer the long file takes 64 MB more than the short one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_recording_takes_no_more_memory_to_repair_than_a_short_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut peaks = Vec::new();
+    for seconds in ["20", "2000"] {
+        let file = directory.path().join(format!("{seconds}.mp4"));
+        let made = tokio::process::Command::new("ffmpeg")
+            .args([
+                "-v",
+                "error",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc=s=160x90:r=5",
+                "-f",
+                "lavfi",
+                "-i",
+                "sine",
+                "-t",
+                seconds,
+            ])
+            .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-c:a", "aac"])
+            .args(["-movflags", "frag_keyframe+empty_moov"])
+            .arg(&file)
+            .status();
+        assert!(made.await.expect("ffmpeg (apt install ffmpeg)").success());
+        peaks.push(memory_to_repair(&file).await);
+    }
+    assert!(peaks[0] > 10_000 && peaks[1] < peaks[0] + 25_000, "{peaks:?} kB");
+}

@@ -59,7 +59,6 @@ pub struct ParticipantState {
     pub refused: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_none(count: &u64) -> bool {
     *count == 0
 }

@@ -4,6 +4,7 @@
 //! comes out is fed to the mixer through two producers. The bridge pushes packets from the peer's readers; pushing
 //! never blocks: the queue in front is bounded and drops its oldest packet.
 
+mod av1_sizes;
 mod continuity;
 mod decoders;
 mod forward;

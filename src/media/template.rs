@@ -47,6 +47,7 @@ const ALLOWED: &[&str] = &[
     "mp4mux",
     "mpegtsmux",
     "mulawenc",
+    "multiqueue",
     "nvh264enc",
     "openh264enc",
     "oggmux",

@@ -46,7 +46,7 @@ fn output_url(input: &[u8]) {
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     assert_eq!(spec.to_string(), shown(text));
-    let _ = format!("{spec:?}");
+    assert!(!format!("{spec:?}").is_empty());
     let streams = spec.streams().count();
     assert!(streams <= 16, "{streams} streams of one output");
     spec.manifest(id);

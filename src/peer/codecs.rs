@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rtc::interceptor::{NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot};
+use rtc::interceptor::{
+    NackResponderBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot, TwccReceiverBuilder,
+};
 use rtc::peer_connection::configuration::interceptor_registry::{
     configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
@@ -24,6 +26,10 @@ use crate::terms::{Codec, MediaKind};
 
 /// The time from one sender report to the next: whoever receives us brings lips and voice in step by the first one.
 const SENDER_REPORTS: Duration = Duration::from_millis(300);
+
+/// Where arrivals are noted for transport-wide feedback: before anything is taken out of the stream. The padding with which a
+/// browser tries out whether a network carries more goes no further than [`rtx`], and what is not noted counts as lost.
+const ARRIVALS: usize = 5_200;
 
 /// How a codec is written in SDP: payload type, payload type of its RTX stream, and format parameters.
 struct Format(u8, u8, &'static str);
@@ -122,7 +128,10 @@ pub(crate) fn interceptors(
     intake: Intake,
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
-    let mut registry = configure_twcc_receiver_only(Registry::new(), engine)?
+    // What it puts into descriptions; its own place for arrivals is behind those who drop packets.
+    drop(configure_twcc_receiver_only(Registry::new(), engine)?);
+    let mut registry = Registry::new()
+        .with(Slot::from(ARRIVALS), TwccReceiverBuilder::new().build())
         .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
     if let Some(captures) = captures {
         registry = registry

@@ -6,8 +6,10 @@ use super::manifest::{Manifest, relative};
 use super::plan::{Found, Plan};
 use crate::media::layout::{Layout, Size};
 
+type Target = (&'static str, fn(&[u8]));
+
 /// The targets, by name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[("manifest", manifest)];
+pub(crate) const TARGETS: &[Target] = &[("manifest", manifest)];
 
 const CANVAS: Size = Size { width: 640, height: 360 };
 

@@ -18,8 +18,14 @@ pub(crate) struct Caller {
 impl Caller {
     /// Opens the call page with a flashing and beeping camera, and joins.
     pub(crate) async fn join(base: &str, room: &str, source: FlashAndBeep) -> Self {
+        Self::join_with(base, room, source, &[]).await
+    }
+
+    /// The same in a browser with further command-line flags.
+    pub(crate) async fn join_with(base: &str, room: &str, source: FlashAndBeep, flags: &[&str]) -> Self {
         let before_load = flash_and_beep_js(source);
-        let page = Browser::start_with(BrowserOptions { before_load, ..BrowserOptions::default() }).await;
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let page = Browser::start_with(BrowserOptions { before_load, flags, ..BrowserOptions::default() }).await;
         page.goto(&format!("{base}/?room={room}")).await;
         let caller = Self { page };
         caller.enter().await;

@@ -4,6 +4,13 @@
   const options = __OPTIONS__;
   let source = null;
 
+  // Coarse noise, another part of it in each picture: an encoder uses all the bits it may, and can do with few.
+  const noise = Object.assign(document.createElement("canvas"), { width: 80, height: 45 });
+  const grain = noise.getContext("2d").createImageData(noise.width, noise.height);
+  crypto.getRandomValues(grain.data);
+  for (let alpha = 3; alpha < grain.data.length; alpha += 4) grain.data[alpha] = 255;
+  noise.getContext("2d").putImageData(grain, 0, 0);
+
   function start() {
     const canvas = Object.assign(document.createElement("canvas"), { width: options.width, height: options.height });
     const context = canvas.getContext("2d", { alpha: false });
@@ -28,6 +35,7 @@
     const video = canvas.captureStream(0).getVideoTracks()[0];
     let painted = -1;
     function paint() {
+      if (window.__capture.stopped) return;
       const now = audio.currentTime;
       const frame = Math.floor(now * options.fps);
       if (frame !== painted) {
@@ -36,7 +44,9 @@
         const flash = now % 1 < 0.1;
         context.fillStyle = flash ? "#fff" : "#181818";
         context.fillRect(0, 0, width, height);
-        if (!flash) {
+        if (!flash && window.__capture.busy) {
+          context.drawImage(noise, -Math.random() * width, -Math.random() * height, 2 * width, 2 * height);
+        } else if (!flash) {
           context.fillStyle = "#3d7d74";
           context.fillRect(((frame * 4) % (width + 40)) - 40, height / 2, 40, height / 8);
         }
@@ -62,6 +72,8 @@
   };
 
   window.__capture = {
+    busy: false,
+    stopped: false,
     resize(width, height) {
       Object.assign(source.canvas, { width, height });
     },

@@ -2,13 +2,14 @@
 """A bad piece of wire: passes Ethernet frames between two interfaces, and loses, delays, doubles and reorders them.
 
 Where the kernel has no netem. Usage: impair.py LEFT RIGHT key=value ... with loss=PERCENT, burst=FRAMES (lost together), delay=MS,
-jitter=MS (uniform, each frame on its own: later frames overtake), duplicate=PERCENT, rate=KBIT (of each direction, with a queue of 200 ms),
-seed=NUMBER, type_delay=MS (more, for RTP of the payload type type=NUMBER: one of two media on a longer way). Writes "ready", and
-a line of counters for each direction when its standard input ends. A line of key=value on standard input changes the settings.
+jitter=MS (uniform, each frame on its own: later frames overtake), duplicate=PERCENT, rate=KBIT (of each direction; 0 is no limit),
+queue=MS (what waits there before frames are thrown away), type_delay=MS (more, for RTP of the payload type type=NUMBER: one of two media
+on a longer way), seed=NUMBER. Writes "ready", and a line of counters for each direction when its standard input ends. A line of
+key=value on standard input changes the settings, "count" asks for the counters.
 """
-import heapq, json, random, select, socket, sys, time
+import heapq, json, os, random, select, socket, sys, time
 
-settings = dict(loss=0.0, burst=1, delay=0.0, jitter=0.0, duplicate=0.0, rate=0.0, seed=1, type=-1, type_delay=0.0)
+settings = dict(loss=0.0, burst=1, delay=0.0, jitter=0.0, duplicate=0.0, rate=0.0, queue=200.0, seed=1, type=-1, type_delay=0.0)
 
 
 def change(words):
@@ -27,8 +28,8 @@ for interface in (left, right):
     wire.bind((interface, 0))
     wire.setblocking(False)
     sockets.append(wire)
-counts = [dict(passed=0, lost=0, doubled=0, queue_full=0) for _ in sockets]
-waiting, number, losing, free_at = [], 0, [0, 0], [0.0, 0.0]
+counts = [dict(passed=0, bytes=0, lost=0, doubled=0, queue_full=0) for _ in sockets]
+waiting, number, losing, free_at, said = [], 0, [0, 0], [0.0, 0.0], b""
 print("ready", flush=True)
 poll = select.poll()
 for wire in [*sockets, sys.stdin]:
@@ -53,7 +54,7 @@ def take(side, frame, now):
     due = now
     if settings["rate"]:
         due = free_at[side] = max(now, free_at[side]) + len(frame) * 8 / (settings["rate"] * 1000)
-        if due - now > 0.2:
+        if due - now > settings["queue"] / 1000:
             free_at[side] -= len(frame) * 8 / (settings["rate"] * 1000)
             count["queue_full"] += 1
             return
@@ -73,11 +74,16 @@ while True:
     wait = max(0.0, waiting[0][0] - time.monotonic()) * 1000 if waiting else 1000
     for descriptor, _ in poll.poll(wait):
         if descriptor == sys.stdin.fileno():
-            line = sys.stdin.readline()
-            if not line:
+            more = os.read(descriptor, 4096)
+            if not more:
                 print(json.dumps(counts), flush=True)
                 sys.exit()
-            change(line.split())
+            *lines, said = (said + more).split(b"\n")
+            for line in lines:
+                if line == b"count":
+                    print(json.dumps(counts), flush=True)
+                else:
+                    change(line.decode().split())
             continue
         side = 0 if descriptor == sockets[0].fileno() else 1
         while True:
@@ -85,6 +91,8 @@ while True:
                 frame, address = sockets[side].recvfrom(65535)
             except BlockingIOError:
                 break
+            except OSError:
+                sys.exit()  # One of the networks is gone: the test is over.
             # What we send ourselves comes by here as well.
             if address[2] != socket.PACKET_OUTGOING:
                 take(side, frame, time.monotonic())
@@ -94,5 +102,6 @@ while True:
         try:
             sockets[to].send(frame)
             counts[1 - to]["passed"] += 1
+            counts[1 - to]["bytes"] += len(frame)
         except OSError:
             counts[1 - to]["queue_full"] += 1

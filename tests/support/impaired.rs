@@ -28,8 +28,12 @@ pub(crate) struct BadWire {
 impl BadWire {
     /// Puts up the wire with settings of `impair.py`, for example `loss=5 jitter=20`.
     pub(crate) async fn new(settings: &str) -> Self {
-        let [left, middle, right] =
-            [Namespace::new("left").await, Namespace::new("mid").await, Namespace::new("right").await];
+        Self::from(Namespace::new("left").await, settings).await
+    }
+
+    /// Puts up the wire with its left end in a network that exists.
+    pub(crate) async fn from(left: Namespace, settings: &str) -> Self {
+        let [middle, right] = [Namespace::new("mid").await, Namespace::new("right").await];
         let near = left.connect_raw("10.9.0.1/24", &middle).await;
         let far = right.connect_raw("10.9.0.2/24", &middle).await;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/impair.py");
@@ -48,16 +52,30 @@ impl BadWire {
         line.expect("it writes UTF-8").expect("it still runs")
     }
 
-    /// Changes settings while it runs.
-    pub(crate) async fn change(&mut self, settings: &str) {
+    async fn tell(&mut self, words: &str) {
         let stdin = self.impair.child.stdin.as_mut().expect("stdin is piped");
-        stdin.write_all(format!("{settings}\n").as_bytes()).await.expect("impair.py reads");
+        stdin.write_all(format!("{words}\n").as_bytes()).await.expect("impair.py reads");
     }
 
-    /// Takes the wire away, and returns what it did to each direction: from left to right, and back.
-    pub(crate) async fn end(mut self) -> Value {
-        drop(self.impair.child.stdin.take());
+    async fn counts(&mut self) -> Value {
         let line = self.line().await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Changes settings while it runs.
+    pub(crate) async fn change(&mut self, settings: &str) {
+        self.tell(settings).await;
+    }
+
+    /// What it has done to each direction so far: from left to right, and back.
+    pub(crate) async fn count(&mut self) -> Value {
+        self.tell("count").await;
+        self.counts().await
+    }
+
+    /// Takes the wire away, and returns what it did to each direction.
+    pub(crate) async fn end(mut self) -> Value {
+        drop(self.impair.child.stdin.take());
+        self.counts().await
     }
 }

@@ -41,8 +41,8 @@ pub(crate) use netns::Namespace;
 pub(crate) use nginx::{Nginx, NginxPorts};
 pub(crate) use originals::{AiortcPublisher, OriginalGstrsServer, RmcServer, assert_shows_flash_and_beep, library};
 pub(crate) use players::{
-    Reading, count_error_lines, flash_times, packets_end, picture_at, read_late_with_ffmpeg, read_with_ffmpeg,
-    receive_late_with_ffmpeg, receive_with_ffmpeg, stream_summary,
+    Reading, count_error_lines, flash_times, packets_end, picture_at, picture_times, read_late_with_ffmpeg,
+    read_with_ffmpeg, receive_late_with_ffmpeg, receive_with_ffmpeg, stream_summary,
 };
 pub(crate) use ports::{even_rtp_ports, free_tcp_port, free_udp_port};
 pub(crate) use process::{Running, piped};

@@ -34,6 +34,27 @@ impl Namespace {
         namespace
     }
 
+    /// A network for a whole test with the sockets that it opens itself: a browser in it, whose page comes from loopback as
+    /// cameras demand, and the browser's driver. Starts the test called `test` once more, in there; returns the network in
+    /// there, and nothing outside, where all is done by then.
+    pub(crate) async fn around(test: &str) -> Option<Self> {
+        const INSIDE: &str = "ROOMCAST_TEST_NETWORK";
+        if let Ok(name) = std::env::var(INSIDE) {
+            return Some(Self { name });
+        }
+        let namespace = Self::new("here").await;
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", namespace.name)).arg(std::env::current_exe().expect("a path"));
+        command.args(["--exact", test, "--nocapture"]).env(INSIDE, &namespace.name).stdin(Stdio::null());
+        let running = command.kill_on_drop(true).output();
+        let output = running.await.unwrap_or_else(|error| panic!("nsenter (apt-get install util-linux): {error}"));
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout);
+        // A name that is no test's would pass as well.
+        assert!(output.status.success() && said.contains("1 passed"), "in a network of its own: {said}");
+        None
+    }
+
     /// Puts a cable between two networks: `a` and `b` are the ends' addresses with their prefix length.
     pub(crate) async fn connect(&self, a: &[&str], other: &Self, b: &[&str]) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

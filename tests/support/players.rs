@@ -176,6 +176,15 @@ pub(crate) async fn packets_end(file: &Path) -> f64 {
     ends.into_values().reduce(f64::min).unwrap_or(0.0)
 }
 
+/// When the pictures of a recording are shown, in seconds.
+pub(crate) async fn picture_times(file: &str) -> Vec<f64> {
+    let mut command = piped("ffprobe");
+    command.args(["-loglevel", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]);
+    let output = command.arg(file).output().await.expect("ffprobe is installed: apt-get install ffmpeg");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
+}
+
 /// When the picture turns white, in seconds of the file, from what ffmpeg's `signalstats` prints of each picture's luma.
 pub(crate) fn flash_times<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<f64> {
     let (mut time, mut frames) = (0.0, Vec::new());

@@ -140,7 +140,8 @@ fn refuse_giants(pad: &gst::Pad, sink: &gst_app::AppSink) {
                 ["pictures of {width}x{height} are larger than the {MAX_PIXELS} pixels that are taken"]
             );
         }
-        gst::PadProbeReturn::Drop
+        // Not `Drop`: with it GStreamer 1.22 releases the event that the binding has released already.
+        gst::PadProbeReturn::Handled
     });
 }
 

@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::av1_sizes;
 use super::sync::LipSync;
 use super::unfinished::{self, Unfinished};
 use super::{add, link, session, static_pad};
@@ -92,12 +93,18 @@ impl Input {
                 .insert((self.session, payload_type), caps.clone());
             self.rtp.set_caps(Some(&caps));
         }
-        let mut admitted = true;
+        let (mut admitted, mut fits) = (true, true);
         let unfinished = &mut self.unfinished;
         let buffer = filled(size, |bytes| {
             fill(bytes);
             admitted = unfinished.admits(codec, bytes);
+            fits = codec != Codec::Av1 || unfinished::read(bytes).is_none_or(|(_, _, payload)| av1_sizes::fit(payload));
         });
+        if !fits {
+            // It is lost, like one that the network has spoilt.
+            tracing::debug!("a packet of AV1 has sizes that lead beyond it");
+            return;
+        }
         if !admitted {
             let largest = unfinished::LARGEST;
             gst::element_error!(

@@ -52,7 +52,7 @@ impl Unfinished {
 }
 
 /// Marker, timestamp and payload (RFC 3550, section 5.1), with the padding.
-fn read(packet: &[u8]) -> Option<(bool, [u8; 4], &[u8])> {
+pub(super) fn read(packet: &[u8]) -> Option<(bool, [u8; 4], &[u8])> {
     let (first, second) = (*packet.first()?, *packet.get(1)?);
     let timestamp = *packet.get(4..)?.first_chunk()?;
     let mut rest = packet.get(12 + 4 * usize::from(first & 0x0f)..)?;

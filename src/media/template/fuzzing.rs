@@ -2,8 +2,10 @@
 
 use super::{ALLOWED, Ends, FORMS, check, strip_comments, with_ends, words, wrong};
 
+type Target = (&'static str, fn(&[u8]));
+
 /// The targets, by name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[("template", template)];
+pub(crate) const TARGETS: &[Target] = &[("template", template)];
 
 fn template(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// How often the sender's reports are told how things are.
 const CAPTURE: Duration = Duration::from_millis(250);
 /// How long both timestamps go before they wrap, after the guest has begun to send.
-pub(super) const WRAP_AFTER: Duration = Duration::from_secs(90);
+pub(super) const WRAP_AFTER: Duration = Duration::from_secs(60);
 
 /// Joins and sends until told to leave.
 pub(super) async fn talk(
@@ -38,7 +38,13 @@ pub(super) async fn talk(
     let options = JoinOptions { call, id_prefix, ..JoinOptions::default() };
     let mut session = signaling::join(room, options, CancellationToken::new());
     let (events, mut peer_events) = mpsc::channel(256);
-    let config = PeerConfig { ice_servers: Vec::new(), network, codecs: vec![Codec::Opus, Codec::Vp8], polite: true };
+    let config = PeerConfig {
+        ice_servers: Vec::new(),
+        network,
+        codecs: vec![Codec::Opus, Codec::Vp8],
+        polite: true,
+        sends: true,
+    };
     let peer = Peer::start(ParticipantId::new("bridge"), config, events).await?;
     let sound = Stream::new(peer.add_outbound(Codec::Opus).await?, 48_000);
     let pictures = Stream::new(peer.add_outbound(Codec::Vp8).await?, 90_000);

@@ -129,11 +129,13 @@ pub(crate) async fn live(plan: Plan) -> Result<Day, Failure> {
     let mut day = Day::new(plan);
     let sampling = async {
         Sample::print_head();
-        let begin = clock.now();
+        let (begin, mut pace) = (clock.now(), sample::Pace::new(plan.rate));
         // The first begins what the others are compared with.
         readers.lags();
         while clock.now() < begin + plan.length {
-            let sample = Sample::take(plan, &clock, &readers, snapshots.clone(), &directory.path().join("hls")).await;
+            let sample =
+                Sample::take(plan, (&clock, &mut pace), &readers, snapshots.clone(), &directory.path().join("hls"))
+                    .await;
             sample.print();
             day.samples.push(sample);
         }
@@ -143,11 +145,13 @@ pub(crate) async fn live(plan: Plan) -> Result<Day, Failure> {
         ended = &mut guest => return Err(format!("the guest has gone: {ended:?}").into()),
         ended = &mut bridge => return Err(format!("the bridge has ended: {ended:?}").into()),
     }
-    clock.set_rate(1);
-    tokio::time::sleep(SETTLE).await;
-    day.readers = readers.all().clone();
+    // The clock stands while the bridge hears of the end, so that it is the same moment for everybody.
+    clock.set_rate(0);
     let end = clock.now();
     bridge_stop.cancel();
+    day.readers = readers.all().clone();
+    tokio::time::sleep(SETTLE / 4).await;
+    clock.set_rate(1);
     bridge.await??;
     leave.cancel();
     guest.await??;
