@@ -40,7 +40,7 @@ impl Person {
 
     fn report_of(&self, kind: MediaKind, source: u32, taken: u64) -> Report {
         let ms = (NTP * 1000).wrapping_add_signed(self.set) + taken;
-        let ntp = (ms / 1000) << 32 | ((ms % 1000) << 32) / 1000;
+        let ntp = ((ms / 1000) << 32) | (((ms % 1000) << 32) / 1000);
         Report { source: Ssrc(source), ntp, timestamp: Self::timestamp(kind, taken).wrapping_sub(50_000) }
     }
 
