@@ -23,7 +23,8 @@ pub(super) fn fit(payload: &[u8]) -> bool {
             element
         };
         // What begins with the middle of an OBU has no header.
-        if !(index == 1 && continues) && !header_fits(element) {
+        let has_header = index > 1 || !continues;
+        if has_header && !header_fits(element) {
             return false;
         }
     }
