@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Roomcast, flash_times, one_at_a_time, probe};
+use support::{Roomcast, beeps, flashes, one_at_a_time, probe};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -58,28 +58,6 @@ async fn assert_streams(path: &Path, kinds: &[&str]) -> Value {
         assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&json!(0), &json!(0)), "{report:#}");
     }
     report
-}
-
-/// What ffmpeg's filters say about a file, line by line.
-async fn lines(path: &Path, arguments: &[&str]) -> Vec<String> {
-    let mut command = tokio::process::Command::new("ffmpeg");
-    command.args(["-hide_banner", "-nostdin", "-nostats", "-i"]).arg(path).args(arguments).args(["-f", "null", "-"]);
-    let output = command.output().await.expect("ffmpeg is installed: apt-get install ffmpeg");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
-}
-
-/// When the picture, or this part of it, turns white, in seconds of the file.
-async fn flashes(path: &Path, crop: &str) -> Vec<f64> {
-    let filter = format!("crop={crop},signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG");
-    flash_times(lines(path, &["-map", "0:v:0", "-vf", &filter]).await.iter().map(String::as_str))
-}
-
-/// When a beep begins, in seconds of the file.
-async fn beeps(path: &Path) -> Vec<f64> {
-    let lines = lines(path, &["-map", "0:a:0", "-af", "silencedetect=noise=-30dB:d=0.4"]).await;
-    let end = |line: &String| line.split_once("silence_end: ")?.1.split_whitespace().next()?.parse().ok();
-    lines.iter().filter_map(end).collect()
 }
 
 /// The moment in its second at which a test participant flashes and beeps.

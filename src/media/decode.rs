@@ -11,6 +11,9 @@ const TEE: &str = "tee name=encoded allow-not-linked=true";
 /// Raw sound as the mixer takes it.
 pub(crate) const RAW_AUDIO: &str = "audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
 
+/// What a second of [`RAW_AUDIO`] has: two channels of 16 bits.
+pub(crate) const BYTES_PER_SECOND: u64 = 48_000 * 2 * 2;
+
 /// A bin with one RTP sink pad and one raw source pad. The depayloader is named `depay`, a video decoder `decoder`; what
 /// the depayloader gives passes the tee `encoded`, where it can be taken as it came.
 pub(crate) fn bin(codec: Codec) -> Result<gst::Bin, MediaError> {

@@ -1,14 +1,17 @@
 //! One participant's RTP and RTCP in, raw pictures and sound out.
 //!
-//! `rtpbin` reorders, drops duplicates, notices loss and brings lips and voice together by the sender reports. What
+//! `rtpbin` reorders, drops duplicates and notices loss; [`sync`] brings lips and voice together by the sender reports. What
 //! comes out is fed to the mixer through two producers. The bridge pushes packets from the peer's readers; pushing
 //! never blocks: the queue in front is bounded and drops its oldest packet.
 
 mod av1_sizes;
+mod continuity;
 mod decoders;
 mod forward;
 mod gate;
 mod input;
+mod lips;
+pub(super) mod sync;
 mod unfinished;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +27,7 @@ use self::decoders::{Sinks, decode_new_pads};
 use self::gate::Gate;
 pub use self::input::Input;
 use self::input::PayloadTypes;
+use self::sync::LipSync;
 use super::MediaError;
 use super::bus::BusEvent;
 use super::clock::MediaClock;
@@ -31,9 +35,6 @@ use super::payload_types;
 use super::pipeline::{LivePipeline, make};
 use super::producer::{Producer, appsink};
 use crate::terms::MediaKind;
-
-/// How fast lip sync may correct itself, in ns per report: 140 ms become a second of small steps instead of one jump.
-const MAX_SYNC_STEP: u64 = 2_000_000;
 
 /// Which kinds of media are decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,17 +79,16 @@ impl Ingest {
         rtpbin.set_property("latency", u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX));
         rtpbin.set_property("do-lost", true);
         rtpbin.set_property("drop-on-latency", true);
-        rtpbin.set_property("max-ts-offset-adjustment", MAX_SYNC_STEP);
         rtpbin.set_property_from_str("rtp-profile", "avpf");
         rtpbin.set_property_from_str("buffer-mode", "slave");
-        rtpbin.set_property_from_str("rtcp-sync", "always");
         add(&pipeline, &rtpbin)?;
 
         let payload_types = PayloadTypes::default();
         let inputs = [MediaKind::Audio, MediaKind::Video];
+        let sync = LipSync::default();
         let inputs = [
-            Input::new(&pipeline, &rtpbin, inputs[0], clock, &payload_types)?,
-            Input::new(&pipeline, &rtpbin, inputs[1], clock, &payload_types)?,
+            Input::new(&pipeline, &rtpbin, inputs[0], clock, &payload_types, &sync)?,
+            Input::new(&pipeline, &rtpbin, inputs[1], clock, &payload_types, &sync)?,
         ];
         let gates = [Gate::new(settings.decode.audio), Gate::new(settings.decode.video)];
         let [audio_gate, video_gate] = gates.clone();
@@ -104,12 +104,12 @@ impl Ingest {
             forward::only_forward(&static_pad(&sinks.encoded, "sink")?, kind);
         }
         let raw = sinks.each_ref().map(|sinks| Producer::new(&sinks.raw));
-        let encoded = sinks.each_ref().map(|sinks| Producer::new(&sinks.encoded));
+        let encoded = sinks.each_ref().map(|sinks| Producer::holding(&sinks.encoded));
         let frames = count_buffers(&sinks[1].raw);
         payload_types::answer(&rtpbin, move |session, payload_type| {
             payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&(session, payload_type)).cloned()
         });
-        decode_new_pads(&pipeline, &rtpbin, sinks, keyframe_wanted);
+        decode_new_pads(&pipeline, &rtpbin, sinks, sync, keyframe_wanted);
         Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, rtpbin, inputs, raw, encoded, gates, frames })
     }
 

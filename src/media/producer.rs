@@ -41,24 +41,36 @@ impl Patience {
     }
 }
 
+/// What is held back for lip sync comes all at once: so much more may wait for a later stage. More than `HOLD` in `ingest/lips.rs`.
+const HELD: gst::ClockTime = gst::ClockTime::from_seconds(4);
+
 /// One elementary stream that later stages can take.
 #[derive(Clone, Debug)]
-pub struct Producer(StreamProducer);
+pub struct Producer {
+    stream: StreamProducer,
+    /// How much may come all at once.
+    held: gst::ClockTime,
+}
 
 impl Producer {
     /// Makes `appsink` a producer.
     pub(crate) fn new(appsink: &gst_app::AppSink) -> Self {
-        let producer = StreamProducer::with(appsink, ProducerSettings { sync: false });
+        let stream = StreamProducer::with(appsink, ProducerSettings { sync: false });
         // An end of stream that reached a live mixer would make it run away from the clock: stages end alone.
-        producer.set_forward_events([]);
-        Self(producer)
+        stream.set_forward_events([]);
+        Self { stream, held: gst::ClockTime::ZERO }
+    }
+
+    /// The same, where what came first may come all at once.
+    pub(crate) fn holding(appsink: &gst_app::AppSink) -> Self {
+        Self { held: HELD, ..Self::new(appsink) }
     }
 
     /// Feeds `appsrc` until the link is dropped. Call it before the consumer's pipeline plays.
     pub fn feed(&self, appsrc: &gst_app::AppSrc, patience: Patience) -> Result<Feed, MediaError> {
-        let settings = ConsumerSettings { max_time: patience.max_time(), ..ConsumerSettings::default() };
+        let settings = ConsumerSettings { max_time: patience.max_time() + self.held, ..ConsumerSettings::default() };
         let link = self
-            .0
+            .stream
             .add_consumer_with(appsrc, settings)
             .map_err(|error| MediaError::link(format!("{}: {error}", appsrc.name())))?;
         Ok(Feed(link))
@@ -68,7 +80,7 @@ impl Producer {
     /// false; that buffer is counted as lost, and pictures go on with the next keyframe.
     pub(crate) fn tap(&self, take: impl Fn(Tapped) -> bool + Send + Sync + 'static) -> Tap {
         let counts = Arc::new(TapCounts::default());
-        let Some(pad) = self.0.appsink().static_pad("sink") else { return Tap { probe: None, counts } };
+        let Some(pad) = self.stream.appsink().static_pad("sink") else { return Tap { probe: None, counts } };
         let counted = Arc::clone(&counts);
         let torn = AtomicBool::new(false);
         let probe = pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
@@ -90,7 +102,7 @@ impl Producer {
     pub async fn first_buffer(&self) {
         let arrived = Arc::new(Notify::new());
         let notify = Arc::clone(&arrived);
-        if let Some(pad) = self.0.appsink().static_pad("sink") {
+        if let Some(pad) = self.stream.appsink().static_pad("sink") {
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
                 notify.notify_one();
                 gst::PadProbeReturn::Remove
@@ -101,15 +113,20 @@ impl Producer {
 
     /// The stream's form, as soon as something has flowed.
     pub async fn caps(&self) -> gst::Caps {
-        let Some(pad) = self.0.appsink().static_pad("sink") else { return std::future::pending().await };
+        let Some(pad) = self.stream.appsink().static_pad("sink") else { return std::future::pending().await };
         when_caps_are_known(std::slice::from_ref(&pad), || pad.current_caps()).await
+    }
+
+    /// Lets go on at once what is held back for lip sync: its sender leaves, and nothing will tell more.
+    pub(crate) fn release(&self) {
+        super::ingest::sync::release(self.stream.appsink().upcast_ref());
     }
 
     /// Asks for a keyframe at the first picture that was taken at this running time or later.
     pub fn request_keyframe(&self, from: gst::ClockTime) {
         let request = gst_video::UpstreamForceKeyUnitEvent::builder().running_time(from).all_headers(true).build();
-        if !self.0.appsink().send_event(request) {
-            tracing::debug!(producer = %self.0.appsink().name(), "takes no request for a keyframe");
+        if !self.stream.appsink().send_event(request) {
+            tracing::debug!(producer = %self.stream.appsink().name(), "takes no request for a keyframe");
         }
     }
 }

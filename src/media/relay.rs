@@ -7,6 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_utils::StreamProducer;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::MediaError;
 use super::bus::BusEvent;
@@ -20,6 +21,8 @@ pub struct Relay {
     pipeline: LivePipeline,
     input: gst_app::AppSrc,
     feed: Option<Feed>,
+    /// Tells the form of the source, which is known before the source flows.
+    form: Option<AbortOnDropHandle<()>>,
     producer: Producer,
 }
 
@@ -34,7 +37,13 @@ impl Relay {
         let elements: [&gst::Element; 2] = [input.upcast_ref(), output.upcast_ref()];
         pipeline.add_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
         gst::Element::link_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
-        Ok(Self { producer: Producer::new(&output), pipeline: LivePipeline::new(pipeline, clock)?, input, feed: None })
+        Ok(Self {
+            producer: Producer::holding(&output),
+            pipeline: LivePipeline::new(pipeline, clock)?,
+            input,
+            feed: None,
+            form: None,
+        })
     }
 
     /// Starts to pass on.
@@ -42,10 +51,16 @@ impl Relay {
         self.pipeline.play().await
     }
 
-    /// Takes another source, or none. A source's first picture is a keyframe: others are left out, and one is asked for.
+    /// Takes another source, or none. A source's first picture is a keyframe: others are left out, and one is asked for. Call it
+    /// within a runtime of Tokio.
     pub fn switch(&mut self, source: Option<&Producer>) -> Result<(), MediaError> {
-        self.feed = None;
+        (self.feed, self.form) = (None, None);
         self.feed = source.map(|source| source.feed(&self.input, Patience::Output)).transpose()?;
+        self.form = source.cloned().map(|source| {
+            let input = self.input.clone();
+            // What waits for its time comes all at once: outputs that know the form by then have it from its beginning.
+            AbortOnDropHandle::new(tokio::spawn(async move { input.set_caps(Some(&source.caps().await)) }))
+        });
         Ok(())
     }
 

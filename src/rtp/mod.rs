@@ -18,7 +18,7 @@ pub use packet::{Packet, TrackId};
 pub(crate) use parameter_sets::ParameterSets;
 pub use protect::{Protect, Protection};
 pub use reports::Capture;
-pub(crate) use reports::SenderClock;
+pub(crate) use reports::{SenderClock, read_report};
 pub(crate) use sender_report::SenderReport;
 pub(crate) use splice::Splice;
 pub use tap::{PacketSink, Plug, Tap, Wish};

@@ -57,6 +57,12 @@ struct Report {
     timestamp: u32,
 }
 
+/// Of the first sender report of a compound packet: its source, the sender's wall clock (seconds since 1900, 32.32 fixed point), and
+/// the timestamp of what was taken then.
+pub(crate) fn read_report(compound: &[u8]) -> Option<(Ssrc, u64, u32)> {
+    parse(compound).map(|report| (report.ssrc, report.ntp, report.timestamp))
+}
+
 /// The first sender report of a compound packet.
 fn parse(mut compound: &[u8]) -> Option<Report> {
     loop {

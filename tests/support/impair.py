@@ -3,12 +3,13 @@
 
 Where the kernel has no netem. Usage: impair.py LEFT RIGHT key=value ... with loss=PERCENT, burst=FRAMES (lost together), delay=MS,
 jitter=MS (uniform, each frame on its own: later frames overtake), duplicate=PERCENT, rate=KBIT (of each direction; 0 is no limit),
-queue=MS (what waits there before frames are thrown away), seed=NUMBER. Writes "ready", and a line of counters for each direction when its
-standard input ends. A line of key=value on standard input changes the settings, "count" asks for the counters.
+queue=MS (what waits there before frames are thrown away), type_delay=MS (more, for RTP of the payload type type=NUMBER: one of two media
+on a longer way), seed=NUMBER. Writes "ready", and a line of counters for each direction when its standard input ends. A line of
+key=value on standard input changes the settings, "count" asks for the counters.
 """
 import heapq, json, os, random, select, socket, sys, time
 
-settings = dict(loss=0.0, burst=1, delay=0.0, jitter=0.0, duplicate=0.0, rate=0.0, queue=200.0, seed=1)
+settings = dict(loss=0.0, burst=1, delay=0.0, jitter=0.0, duplicate=0.0, rate=0.0, queue=200.0, seed=1, type=-1, type_delay=0.0)
 
 
 def change(words):
@@ -35,6 +36,12 @@ for wire in [*sockets, sys.stdin]:
     poll.register(wire, select.POLLIN)
 
 
+def payload_type(frame):
+    """Of RTP in UDP in IPv4 without options (RFC 3550, section 5.1); its encryption leaves the header readable."""
+    is_rtp = len(frame) > 54 and frame[12:15] == b"\x08\x00\x45" and frame[23] == 17 and frame[42] >> 6 == 2
+    return frame[43] & 0x7F if is_rtp else None
+
+
 def take(side, frame, now):
     global number
     count = counts[side]
@@ -58,6 +65,8 @@ def take(side, frame, now):
     for _ in range(copies):
         number += 1
         later = (settings["delay"] + chance.random() * settings["jitter"]) / 1000
+        if payload_type(frame) == settings["type"]:
+            later += settings["type_delay"] / 1000
         heapq.heappush(waiting, (due + later, number, 1 - side, frame))
 
 

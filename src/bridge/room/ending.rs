@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::super::BridgeError;
 use super::super::events::{Event, Reason, Summary};
 use super::{Ended, Room};
+use crate::media::producer::Producer;
 use crate::signaling::Command;
 
 impl Room {
     /// Finishes the outputs while the mix still runs, then lets go of everything else.
     pub(super) async fn end(mut self, ended: Ended) -> Result<Summary, BridgeError> {
         let mut summary = self.summary();
+        self.seats.values().flat_map(|seat| seat.copies.values()).for_each(Producer::release);
         if let Some((outputs, mut output_events)) = self.outputs.take() {
             let finishing = outputs.finish(self.config.stop_timeout);
             tokio::pin!(finishing);

@@ -7,6 +7,7 @@ use super::super::mix;
 use super::super::participant::{Ending, Message, Participant, Report};
 use super::{CHAT, Own, Room, Seat};
 use crate::media::ingest::IngestSettings;
+use crate::media::producer::Producer;
 use crate::peer::{PACKET_RATE, PeerConfig};
 use crate::signaling::Command;
 use crate::terms::{MediaKind, ParticipantId};
@@ -121,6 +122,7 @@ impl Room {
     /// Frees a seat: out of the mix at once, the connection closes in its own time.
     pub(super) async fn release(&mut self, generation: u64, reason: &str) {
         let Some(mut seat) = self.seats.remove(&generation) else { return };
+        seat.copies.values().for_each(Producer::release);
         self.invite_refused();
         self.mix.detach(seat.inputs.drain()).await;
         self.arrange();

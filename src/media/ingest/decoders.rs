@@ -8,10 +8,12 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
+use super::continuity::mark_jumps;
 use super::gate::Gate;
+use super::sync::LipSync;
 use super::{add, link, static_pad};
 use crate::media::{MediaError, decode};
-use crate::terms::{Codec, MediaKind};
+use crate::terms::{Codec, MediaKind, Ssrc};
 
 /// The largest picture that is decoded: 4096x4096, more than any camera or screen share of a call has.
 const MAX_PIXELS: i64 = 4096 * 4096;
@@ -31,6 +33,7 @@ pub(super) fn decode_new_pads(
     pipeline: &gst::Pipeline,
     rtpbin: &gst::Element,
     sinks: [Sinks; 2],
+    sync: LipSync,
     keyframe_wanted: Arc<Notify>,
 ) {
     let weak = pipeline.downgrade();
@@ -39,7 +42,9 @@ pub(super) fn decode_new_pads(
         let Some(pipeline) = weak.upgrade() else { return };
         let Some(stream) = name.strip_prefix("recv_rtp_src_") else { return };
         let sinks = &sinks[usize::from(stream.starts_with('1'))];
-        if let Err(error) = decode_pad(&pipeline, pad, sinks, &keyframe_wanted) {
+        // Session, source and payload type.
+        let source = stream.split('_').nth(1).and_then(|source| source.parse().ok()).map(Ssrc);
+        if let Err(error) = decode_pad(&pipeline, (pad, source), sinks, &sync, &keyframe_wanted) {
             gst::element_error!(sinks.raw, gst::CoreError::Negotiation, ["{} cannot be decoded: {error}", name]);
         }
     });
@@ -47,8 +52,9 @@ pub(super) fn decode_new_pads(
 
 fn decode_pad(
     pipeline: &gst::Pipeline,
-    pad: &gst::Pad,
+    (pad, source): (&gst::Pad, Option<Ssrc>),
     sinks: &Sinks,
+    sync: &LipSync,
     keyframe_wanted: &Arc<Notify>,
 ) -> Result<(), MediaError> {
     let codec = pad
@@ -78,23 +84,32 @@ fn decode_pad(
             });
         }
     }
-    link(&static_pad(&bin, "src")?, &raw_pad)?;
+    let raw = static_pad(&bin, "src")?;
+    if codec.kind() == MediaKind::Audio {
+        mark_jumps(&raw);
+    }
+    link(&raw, &raw_pad)?;
     let tee = bin.by_name("encoded").ok_or_else(|| MediaError::link("the decoder has no tee"))?;
     if let Some(decoding) = tee.src_pads().first() {
         sinks.gate.guard(decoding);
     }
-    pass_on(&bin, &tee, &static_pad(&sinks.encoded, "sink")?)?;
+    let encoded = pass_on(&bin, &tee, &static_pad(&sinks.encoded, "sink")?)?;
+    if let Some(source) = source {
+        sync.place(codec.kind(), source, codec.clock_rate(), pad, &encoded);
+    }
     bin.sync_state_with_parent().map_err(|error| MediaError::link(format!("{codec} decoder: {error}")))?;
     link(pad, &static_pad(&bin, "sink")?)
 }
 
-/// Links a decoder's tee to the sink for what is passed on as it came.
-fn pass_on(bin: &gst::Bin, tee: &gst::Element, sink: &gst::Pad) -> Result<(), MediaError> {
+/// Links a decoder's tee to the sink for what is passed on as it came, and returns the pad from which it goes there.
+fn pass_on(bin: &gst::Bin, tee: &gst::Element, sink: &gst::Pad) -> Result<gst::Pad, MediaError> {
     let tee = tee.request_pad_simple("src_%u").ok_or_else(|| MediaError::link("the tee gives no pad"))?;
     let ghost = gst::GhostPad::with_target(&tee).map_err(|error| MediaError::link(error.to_string()))?;
     bin.add_pad(&ghost).map_err(|error| MediaError::link(error.to_string()))?;
     unlink(sink);
-    link(ghost.upcast_ref(), sink)
+    let ghost = ghost.upcast::<gst::Pad>();
+    link(&ghost, sink)?;
+    Ok(ghost)
 }
 
 fn forward_keyframe_requests(pad: &gst::Pad, wanted: Arc<Notify>) {

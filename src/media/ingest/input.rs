@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::av1_sizes;
+use super::sync::LipSync;
 use super::unfinished::{self, Unfinished};
 use super::{add, link, session, static_pad};
 use crate::media::clock::MediaClock;
@@ -23,9 +24,10 @@ pub(super) type PayloadTypes = Arc<Mutex<HashMap<(u32, u8), gst::Caps>>>;
 /// Where packets of one kind go in. Clones feed the same pipeline.
 #[derive(Clone, Debug)]
 pub struct Input {
+    kind: MediaKind,
     session: u32,
     rtp: gst_app::AppSrc,
-    rtcp: gst_app::AppSrc,
+    sync: LipSync,
     clock: MediaClock,
     payload_types: PayloadTypes,
     current: Option<(Codec, u8)>,
@@ -40,32 +42,31 @@ impl Input {
         kind: MediaKind,
         clock: &MediaClock,
         payload_types: &PayloadTypes,
+        sync: &LipSync,
     ) -> Result<Self, MediaError> {
         let session = session(kind);
-        let source = |protocol: &str| -> Result<gst_app::AppSrc, MediaError> {
-            let appsrc = gst_app::AppSrc::builder()
-                .name(format!("{kind}-{protocol}"))
-                .caps(&gst::Caps::new_empty_simple(format!("application/x-{protocol}")))
-                .is_live(true)
-                .format(gst::Format::Time)
-                // The arrival time is the jitter buffer's clock; packets bring it along.
-                .do_timestamp(protocol == "rtcp")
-                .max_bytes(0)
-                .max_buffers(MAX_WAITING_PACKETS)
-                .leaky_type(gst_app::AppLeakyType::Downstream)
-                .automatic_eos(false)
-                .build();
-            add(pipeline, &appsrc)?;
-            let pad = rtpbin
-                .request_pad_simple(&format!("recv_{protocol}_sink_{session}"))
-                .ok_or_else(|| MediaError::link(format!("rtpbin gives no {protocol} pad")))?;
-            link(&static_pad(&appsrc, "src")?, &pad)?;
-            Ok(appsrc)
-        };
+        let rtp = gst_app::AppSrc::builder()
+            .name(format!("{kind}-rtp"))
+            .caps(&gst::Caps::new_empty_simple("application/x-rtp"))
+            .is_live(true)
+            .format(gst::Format::Time)
+            // The arrival time is the jitter buffer's clock; packets bring it along.
+            .do_timestamp(false)
+            .max_bytes(0)
+            .max_buffers(MAX_WAITING_PACKETS)
+            .leaky_type(gst_app::AppLeakyType::Downstream)
+            .automatic_eos(false)
+            .build();
+        add(pipeline, &rtp)?;
+        let pad = rtpbin
+            .request_pad_simple(&format!("recv_rtp_sink_{session}"))
+            .ok_or_else(|| MediaError::link(format!("rtpbin gives no pad for {kind}")))?;
+        link(&static_pad(&rtp, "src")?, &pad)?;
         Ok(Self {
+            kind,
             session,
-            rtp: source("rtp")?,
-            rtcp: source("rtcp")?,
+            rtp,
+            sync: sync.clone(),
             clock: clock.clone(),
             payload_types: Arc::clone(payload_types),
             current: None,
@@ -134,13 +135,11 @@ impl Input {
         }
     }
 
-    /// Takes one RTCP compound packet that starts with a sender report (RFC 3550, section 6.4.1).
+    /// Takes one RTCP compound packet with a sender report (RFC 3550, section 6.4.1).
+    ///
+    /// It does not go to `rtpbin`, which would bring the streams in step by itself, and by the word of every single report.
     pub fn push_rtcp(&self, compound: &[u8]) {
-        if let Some(buffer) = filled(compound.len(), |bytes| bytes.copy_from_slice(compound))
-            && self.rtcp.push_buffer(buffer).is_err()
-        {
-            tracing::trace!(appsrc = %self.rtcp.name(), "a report came after the end");
-        }
+        self.sync.report(self.kind, compound);
     }
 }
 

@@ -21,6 +21,9 @@ const HOLD: u64 = 3_000_000_000;
 /// without it, and it is taken in again with the next file.
 const STALL: u64 = 2_000_000_000;
 
+/// Streams that come late come all at once, one behind the other: this long, in ns, nothing has come of one that has stalled.
+const SILENT: u64 = 1_000_000_000;
+
 /// A keyframe that does not come is asked for again after this time, in ns.
 const ASK_AGAIN: u64 = 1_000_000_000;
 
@@ -29,6 +32,8 @@ const ASK_AGAIN: u64 = 1_000_000_000;
 pub(super) struct Unit<T> {
     pub(super) kind: MediaKind,
     pub(super) time: u64,
+    /// When it came here, which may be long after it was taken.
+    pub(super) arrival: u64,
     pub(super) keyframe: bool,
     pub(super) bytes: u64,
     /// Another number than before: the file cannot go on with it.
@@ -73,6 +78,8 @@ pub(super) struct Cutter<T> {
     end: Option<u64>,
     /// How far video and audio have come.
     reached: [u64; 2],
+    /// When the newest unit of each came, or the file began.
+    arrived: [u64; 2],
 }
 
 #[derive(Debug)]
@@ -128,6 +135,7 @@ impl<T> Cutter<T> {
             held: VecDeque::new(),
             end: None,
             reached: [start; 2],
+            arrived: [start; 2],
         }
     }
 
@@ -138,7 +146,8 @@ impl<T> Cutter<T> {
 
     /// Whether everything up to the end has come.
     pub(super) fn is_over(&self) -> bool {
-        let (Some(end), Some(file)) = (self.end, &self.file) else { return self.end.is_some() };
+        // What waits for its time may come yet where nothing has come: whoever copies waits for it.
+        let (Some(end), Some(file)) = (self.end, &self.file) else { return self.end.is_some() && !self.stalls };
         [0, 1].into_iter().all(|kind| !file.open[kind] || self.reached[kind] >= end)
     }
 
@@ -155,8 +164,9 @@ impl<T> Cutter<T> {
     /// What to do because of the next unit.
     pub(super) fn take(&mut self, unit: Unit<T>) -> Vec<Step<T>> {
         let mut steps = Vec::new();
-        let (kind, time) = (unit.kind, unit.time);
+        let (kind, time, arrival) = (unit.kind, unit.time, unit.arrival);
         self.reached[index(kind)] = self.reached[index(kind)].max(time);
+        self.arrived[index(kind)] = arrival;
         if self.end.is_some_and(|end| time > end) {
             return steps;
         }
@@ -173,7 +183,7 @@ impl<T> Cutter<T> {
             }
             _ => self.give(unit, &mut steps),
         }
-        self.end_stalled(&mut steps);
+        self.end_stalled(arrival, &mut steps);
         steps
     }
 
@@ -238,6 +248,7 @@ impl<T> Cutter<T> {
 
     fn cut(&mut self, unit: Unit<T>, steps: &mut Vec<Step<T>>) {
         let at = unit.time;
+        self.arrived = [unit.arrival; 2];
         self.close(steps);
         let before = self.file.take();
         // Sound that does not come is left out until it does.
@@ -275,7 +286,7 @@ impl<T> Cutter<T> {
         }
     }
 
-    fn end_stalled(&mut self, steps: &mut Vec<Step<T>>) {
+    fn end_stalled(&mut self, now: u64, steps: &mut Vec<Step<T>>) {
         let latest = self.reached[0].max(self.reached[1]);
         if self.former.as_ref().is_some_and(|former| former.until.saturating_add(STALL) < latest) {
             self.close(steps);
@@ -283,7 +294,8 @@ impl<T> Cutter<T> {
         let both = |file: &&mut File| self.stalls && file.open == [true, true];
         let Some(file) = self.file.as_mut().filter(both) else { return };
         for kind in [MediaKind::Video, MediaKind::Audio] {
-            if self.reached[index(kind)].saturating_add(STALL) < latest {
+            let silent = self.arrived[index(kind)].saturating_add(SILENT) < now;
+            if silent && self.reached[index(kind)].saturating_add(STALL) < latest {
                 file.open[index(kind)] = false;
                 steps.push(Step::End(kind));
                 if kind == MediaKind::Video

@@ -239,6 +239,7 @@ impl<'a> Recording<'a> {
         Unit {
             kind,
             time: tapped.time.nseconds(),
+            arrival: self.output.clock.running_time().nseconds(),
             keyframe: kind == MediaKind::Audio || keyframe::is_keyframe(&tapped.buffer, &tapped.caps),
             bytes: u64::try_from(tapped.buffer.size()).unwrap_or_default(),
             form,

@@ -52,7 +52,8 @@ pub(in super::super::super) fn fuzz_cutter(input: &[u8]) {
         times[index] = times[index].saturating_add(u64::from(steps.byte()) * MS * far);
         let (keyframe, form) = (kind == MediaKind::Audio || step & 2 != 0, u32::from(step >> 2 & 3));
         number += 1;
-        let unit = Unit { kind, time: times[index], keyframe, bytes: u64::from(steps.two()), form, payload: number };
+        let (time, bytes) = (times[index], u64::from(steps.two()));
+        let unit = Unit { kind, time, arrival: time, keyframe, bytes, form, payload: number };
         written.obey(cutter.take(unit), [video, audio]);
         cutter.is_over();
     }

@@ -32,7 +32,13 @@ impl Bench {
     }
 
     fn unit(&mut self, kind: MediaKind, ms: u64, keyframe: bool, form: u32) {
-        let steps = self.cutter.take(Unit { kind, time: ms * MS, keyframe, bytes: 1000, form, payload: () });
+        self.late(kind, ms, ms, keyframe, form);
+    }
+
+    /// What was taken at `ms` comes at `arrival`.
+    fn late(&mut self, kind: MediaKind, ms: u64, arrival: u64, keyframe: bool, form: u32) {
+        let (time, arrival) = (ms * MS, arrival * MS);
+        let steps = self.cutter.take(Unit { kind, time, arrival, keyframe, bytes: 1000, form, payload: () });
         self.obey(steps);
     }
 
@@ -189,12 +195,11 @@ fn the_end_comes_when_every_stream_has_reached_it() {
     assert!(bench.cutter.is_over());
     assert_eq!(bench.times(MediaKind::Video).concat().last(), Some(&1000));
     assert_eq!(bench.times(MediaKind::Audio).concat().last(), Some(&1000));
-    let nothing: Cutter<()> = {
-        let mut cutter = Cutter::new(true, false, true, None, 0);
-        cutter.end(SECOND);
-        cutter
-    };
-    assert!(nothing.is_over());
+    for copies in [false, true] {
+        let mut nothing: Cutter<()> = Cutter::new(true, false, copies, None, 0);
+        nothing.end(SECOND);
+        assert_eq!(nothing.is_over(), !copies, "somebody's may still come");
+    }
 }
 
 #[test]
@@ -205,4 +210,21 @@ fn a_recording_begins_with_its_first_picture_however_late_older_sound_is() {
         bench.sound(ms);
     }
     assert_eq!(bench.times(MediaKind::Audio)[0][0], 100);
+}
+
+/// What waited for its time comes all at once, and one kind behind the other.
+#[test]
+fn three_seconds_of_pictures_in_front_of_their_sound_are_no_stall() {
+    for first in [MediaKind::Video, MediaKind::Audio] {
+        let mut bench = Bench::new(true, true, None);
+        let second = if first == MediaKind::Video { MediaKind::Audio } else { MediaKind::Video };
+        for (kind, arrival) in [(first, 3000), (second, 3030)] {
+            let step = if kind == MediaKind::Video { 40 } else { 20 };
+            for ms in (0..=3000).step_by(step) {
+                bench.late(kind, ms, arrival, kind == MediaKind::Audio || ms == 0, 0);
+            }
+        }
+        assert_eq!((bench.ended.as_slice(), bench.files.len()), ([].as_slice(), 1), "{first} first");
+        assert_eq!(bench.files[0].len(), 76 + 151, "{first} first");
+    }
 }
