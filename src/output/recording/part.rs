@@ -258,3 +258,6 @@ impl Part {
         (self.path, Duration::from_nanos(self.until.saturating_sub(self.from)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,6 @@ impl FileDestination {
     pub(crate) fn template(&self) -> &'static str {
         match self.container {
             Container::Matroska => "mkv",
-            Container::Mp4 if self.split.is_some() => "fmp4-parts",
             Container::Mp4 => "fmp4",
             Container::WebM => "webm",
             Container::Ogg => "ogg",
