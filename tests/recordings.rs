@@ -165,7 +165,8 @@ async fn a_kill_leaves_every_part_readable() {
             assert!(reading.seconds > 0.0, "{file:?}: {reading:?}");
             seconds += reading.seconds;
         }
-        assert!(seconds > 4.0, "{ending}: {seconds}");
+        // Two whole parts at least, which codecs cut into their blocks.
+        assert!(seconds > 3.9, "{ending}: {seconds}");
     }
 }
 
