@@ -23,7 +23,7 @@ impl Table {
     /// Adds a figure. One that could not be measured is NaN, and over its limit.
     pub(crate) fn add(&mut self, figure: impl Into<String>, measured: f64, unit: &'static str, limit: Option<f64>) {
         let row = Row { figure: figure.into(), measured, unit, limit, load: load_average() };
-        eprintln!("{}: {:.2} {}", row.figure, row.measured, row.unit);
+        eprintln!("{}: {:.3} {}", row.figure, row.measured, row.unit);
         self.rows.push(row);
     }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Table {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::ASCII_MARKDOWN).set_header(["figure", "measured", "limit", "", "load"]);
         for row in &self.rows {
-            let with_unit = |value: f64| format!("{value:.2} {}", row.unit).trim_end().to_owned();
+            let with_unit = |value: f64| format!("{value:.3} {}", row.unit).trim_end().to_owned();
             let verdict = match row.limit {
                 None => "",
                 Some(_) if row.is_within_limit() => "ok",
