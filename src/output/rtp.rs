@@ -1,6 +1,7 @@
 //! RTP with an SDP file: the mix through a pipeline, a participant's packets past it, to one receiver, several or a group, with
 //! the sender reports that keep lips and voice together.
 
+mod reports;
 mod srtp;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -226,6 +227,7 @@ impl Tail for RtpTail {
         if let Some(key) = &self.destination.key {
             srtp::encrypt(attached.pipeline(), key, &SINKS.map(|(name, _)| name))?;
         }
+        reports::order(attached.pipeline());
         if held {
             attached.pipeline().set_latency(gst::ClockTime::try_from(*latency).unwrap_or(gst::ClockTime::ZERO));
         }
