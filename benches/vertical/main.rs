@@ -1,7 +1,7 @@
 //! What the vertical path costs: CPU against a plain GStreamer pipeline, latency from a packet to a packet, and what it costs to
 //! pass packets on.
 //!
-//! `make bench` runs it, `make bench BENCH=latency` only the part whose name contains the word. Every figure is measured
+//! `make bench` runs it, `make bench BENCH=latency` only that part. Every figure is measured
 //! black-box on this machine in this run; a figure above its limit makes the exit code 1. The load average is printed,
 //! because on a busy machine latencies say more about the neighbours than about roomcast.
 
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
-    let wanted = |part: &str| part.contains(&filter);
+    let wanted = |part: &str| filter.is_empty() || part == filter;
     ::roomcast::media::elements::init().expect("GStreamer starts");
     let mut table = Table::default();
     if wanted("passthrough") {
