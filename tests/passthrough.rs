@@ -205,8 +205,11 @@ async fn copies_and_the_mix_are_encrypted_and_ffmpeg_decrypts_them() {
         assert_eq!((text.matches("RTP/SAVP ").count(), text.matches(key).count()), (2, 2), "{text}");
         let [option, value] = WHITELIST;
         let reading = receive_with_ffmpeg(&[option, value, sdp], Duration::from_secs(4)).await;
-        // How ffmpeg takes the first sender report of sound and of pictures is no matter of encryption.
-        let undecoded: Vec<_> = reading.errors.iter().filter(|line| !line.contains("non monotonically")).collect();
+        // How ffmpeg takes the first sender reports, and a picture in the middle of a group as its first one, is no matter of
+        // encryption: what is decrypted wrongly shows nothing at all.
+        let joining = ["non monotonically", "Missing reference picture", "decode_slice_header error"];
+        let undecoded: Vec<_> =
+            reading.errors.iter().filter(|line| !joining.iter().any(|known| line.contains(known))).collect();
         assert!(undecoded.is_empty() && reading.frames >= 25, "{sdp}: {reading:?}\n{}", bridge.log());
     }
     // With another key nothing can be seen.
