@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -15,12 +14,11 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use rand::{Rng, RngExt};
 use roomcast::machine::CpuTimes;
-use roomcast::peer::{Network, Peer, PeerConfig, PeerEvent, RtpPacket};
-use roomcast::terms::{Codec, IceCandidate, ParticipantId, SessionDescription};
+use roomcast::peer::{PeerEvent, RtpPacket};
+use roomcast::terms::{Codec, SessionDescription};
 use serde_json::{Value, json};
-use support::{MeshMember, Roomcast, Scene, Wall, assert_whole};
+use support::{MeshCall, MeshMember, Roomcast, Scene, Wall, assert_whole};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -197,7 +195,7 @@ async fn floods_and_messages_out_of_order_are_ignored_or_drop_their_sender_alone
 
 /// A real answer, from a connection that nobody will ever reach.
 async fn answer_to(offer: &str) -> SessionDescription {
-    let (peer, mut events) = peer().await;
+    let (peer, mut events) = support::connection(BRIDGE).await;
     let offer = json!({ "type": "offer", "sdp": offer });
     peer.handle_description(serde_json::from_value(offer).unwrap()).await.unwrap();
     loop {
@@ -205,13 +203,6 @@ async fn answer_to(offer: &str) -> SessionDescription {
             return answer;
         }
     }
-}
-
-async fn peer() -> (Peer, mpsc::Receiver<PeerEvent>) {
-    let (sender, events) = mpsc::channel(256);
-    let network = Network::on(vec![IpAddr::from([127, 0, 0, 1])]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false, sends: true };
-    (Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap(), events)
 }
 
 /// How packets are spoilt.
@@ -266,40 +257,18 @@ async fn packets_that_are_no_media_harm_nobody_but_their_sender() {
 
 /// Joins, connects as browsers do, sends packets of that kind for two seconds, and leaves.
 async fn send_garbage(scene: &Scene, id: &str, codec: Codec, spoil: Spoil) {
-    let mut member = MeshMember::join(&scene.base, "r", id).await;
-    let (peer, mut events) = peer().await;
-    let track = peer.add_outbound(codec).await.unwrap();
+    let mut call = MeshCall::join(&scene.base, "r", id, BRIDGE).await;
+    let track = call.peer.add_outbound(codec).await.unwrap();
     let real = if matches!(spoil, Spoil::Bits) { encoded(codec) } else { Vec::new() };
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     let (mut until, mut number, mut sent) = (None, 0u32, 0u32);
     loop {
         tokio::select! {
-            message = member.hear() => {
-                let message = message.expect("the room stays");
-                match message["type"].as_str().unwrap_or_default() {
-                    _ if message["from"] != BRIDGE => {}
-                    "offer" | "answer" => {
-                        let description = serde_json::from_value(message["sdp"].clone()).unwrap();
-                        peer.handle_description(description).await.unwrap();
-                    }
-                    "candidate" => {
-                        let candidate: Option<IceCandidate> = serde_json::from_value(message["candidate"].clone()).unwrap();
-                        peer.handle_candidate(candidate).await.unwrap();
-                    }
-                    _ => {}
+            said = call.next() => {
+                if call.pass_on(said).await {
+                    until = Some(Instant::now() + Duration::from_secs(2));
                 }
             }
-            event = events.recv() => match event.expect("a connection that stands") {
-                PeerEvent::LocalDescription(description) => {
-                    let kind = serde_json::to_value(description.kind).unwrap();
-                    member.say(&json!({ "type": kind, "to": BRIDGE, "sdp": description })).await;
-                }
-                PeerEvent::LocalCandidate(candidate) => {
-                    member.say(&json!({ "type": "candidate", "to": BRIDGE, "candidate": candidate })).await;
-                }
-                PeerEvent::Connected => until = Some(Instant::now() + Duration::from_secs(2)),
-                _ => {}
-            },
             _ = tick.tick() => {
                 number += 1;
                 // A peer that the bridge has dropped takes no more.
@@ -311,8 +280,7 @@ async fn send_garbage(scene: &Scene, id: &str, codec: Codec, spoil: Spoil) {
         }
     }
     assert!(sent > 100, "{codec:?} {spoil:?}: only {sent} packets were sent");
-    member.say(&json!({ "type": "leave" })).await;
-    peer.close().await;
+    call.leave().await;
 }
 
 /// The packets of some seconds of an encoder's.

@@ -10,13 +10,12 @@ mod support;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use roomcast::peer::{Network, Peer, PeerConfig, PeerEvent, RtpPacket};
-use roomcast::terms::{Codec, IceCandidate, ParticipantId};
+use roomcast::peer::RtpPacket;
+use roomcast::terms::Codec;
 use serde_json::{Value, json};
-use support::{MeshMember, Roomcast, Scene, assert_whole};
+use support::{MeshCall, MeshMember, Roomcast, Scene, assert_whole};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -37,42 +36,17 @@ async fn event_about(bridge: &mut Roomcast, event: &str, id: &str) -> Value {
 
 /// Sends three packets each millisecond for a while, as a participant of the room. Returns how many went out.
 async fn flood(scene: &Scene, id: &str, codec: Codec, packet: fn(u16) -> RtpPacket, length: Duration) -> u32 {
-    let mut member = MeshMember::join(&scene.base, "r", id).await;
-    let (sender, mut events) = mpsc::channel(256);
-    let network = Network::on(vec![[127, 0, 0, 1].into()]);
-    let config = PeerConfig { ice_servers: vec![], network, codecs: Codec::ALL.to_vec(), polite: false, sends: true };
-    let peer = Peer::start(ParticipantId::new(BRIDGE), config, sender).await.unwrap();
-    let track = peer.add_outbound(codec).await.unwrap();
+    let mut call = MeshCall::join(&scene.base, "r", id, BRIDGE).await;
+    let track = call.peer.add_outbound(codec).await.unwrap();
     let mut tick = tokio::time::interval(Duration::from_millis(1));
     let (mut until, mut number, mut sent) = (None, 0_u16, 0);
     loop {
         tokio::select! {
-            message = member.hear() => {
-                let message = message.expect("the room stays");
-                match message["type"].as_str().unwrap_or_default() {
-                    _ if message["from"] != BRIDGE => {}
-                    "offer" | "answer" => {
-                        let description = serde_json::from_value(message["sdp"].clone()).unwrap();
-                        peer.handle_description(description).await.unwrap();
-                    }
-                    "candidate" => {
-                        let candidate: Option<IceCandidate> = serde_json::from_value(message["candidate"].clone()).unwrap();
-                        peer.handle_candidate(candidate).await.unwrap();
-                    }
-                    _ => {}
+            said = call.next() => {
+                if call.pass_on(said).await {
+                    until = Some(Instant::now() + length);
                 }
             }
-            event = events.recv() => match event.expect("a connection that stands") {
-                PeerEvent::LocalDescription(description) => {
-                    let kind = serde_json::to_value(description.kind).unwrap();
-                    member.say(&json!({ "type": kind, "to": BRIDGE, "sdp": description })).await;
-                }
-                PeerEvent::LocalCandidate(candidate) => {
-                    member.say(&json!({ "type": "candidate", "to": BRIDGE, "candidate": candidate })).await;
-                }
-                PeerEvent::Connected => until = Some(Instant::now() + length),
-                _ => {}
-            },
             _ = tick.tick() => {
                 for _ in 0..3 {
                     number = number.wrapping_add(1);
@@ -84,8 +58,7 @@ async fn flood(scene: &Scene, id: &str, codec: Codec, packet: fn(u16) -> RtpPack
             }
         }
     }
-    member.say(&json!({ "type": "leave" })).await;
-    peer.close().await;
+    call.leave().await;
     sent
 }
 

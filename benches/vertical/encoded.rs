@@ -48,7 +48,7 @@ pub(crate) async fn measure(input: &Arc<Input>, table: &mut Table) {
         }
         gst::PadProbeReturn::Ok
     });
-    let mut looking = LivePipeline::new(eye.pipeline.clone(), &clock).expect("a pipeline");
+    let mut looking = LivePipeline::new(eye.pipeline.clone(), &clock);
     looking.play().await.expect("the eye opens");
 
     // The order in which the bridge starts them, see src/bridge/mix.rs.

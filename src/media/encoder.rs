@@ -215,7 +215,7 @@ impl StreamEncoder {
         preset: Option<&str>,
         configure: impl FnOnce(&gst::Element) -> Result<(), MediaError>,
     ) -> Result<Self, MediaError> {
-        let pipeline = LivePipeline::new(template::build(template, template)?, clock)?;
+        let pipeline = LivePipeline::new(template::build(template, template)?, clock);
         let encoder = pipeline.element("encoder")?;
         configure(&encoder)?;
         let effort = preset.and_then(|preset| Effort::of(&encoder, preset));

@@ -110,7 +110,7 @@ impl Ingest {
             payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&(session, payload_type)).cloned()
         });
         decode_new_pads(&pipeline, &rtpbin, sinks, sync, keyframe_wanted);
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock)?, rtpbin, inputs, raw, encoded, gates, frames })
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock), rtpbin, inputs, raw, encoded, gates, frames })
     }
 
     /// Starts to take packets.

@@ -107,7 +107,7 @@ impl Mixer {
         let aggregator = mixer
             .downcast::<gst_base::Aggregator>()
             .map_err(|_| MediaError::link(format!("the mixer of {kind} is no aggregator")))?;
-        let pipeline = LivePipeline::new(pipeline, clock)?;
+        let pipeline = LivePipeline::new(pipeline, clock);
         Ok(Self { kind, pipeline, aggregator, canvas, phases, clock: clock.clone(), producer })
     }
 
@@ -333,7 +333,7 @@ mod tests {
         let sink = appsink("person");
         person.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
         source.link(&sink).unwrap();
-        let mut person = LivePipeline::new(person, &clock).unwrap();
+        let mut person = LivePipeline::new(person, &clock);
         let input = mixer.attach(&Producer::new(&sink)).unwrap();
         person.play().await.unwrap();
         let (mixed, mut pictures) = mpsc::channel(100);

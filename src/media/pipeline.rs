@@ -33,10 +33,10 @@ pub struct LivePipeline {
 
 impl LivePipeline {
     /// Takes a pipeline in state NULL and puts it on `clock`.
-    pub fn new(pipeline: gst::Pipeline, clock: &MediaClock) -> Result<Self, MediaError> {
+    pub fn new(pipeline: gst::Pipeline, clock: &MediaClock) -> Self {
         clock.apply(&pipeline);
         let events = bus::watch(&pipeline);
-        Ok(Self { pipeline, events })
+        Self { pipeline, events }
     }
 
     /// The pipeline itself.
@@ -147,7 +147,7 @@ mod tests {
         gst::init().unwrap();
         let text = "videotestsrc is-live=true ! fakesink";
         let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
-        let mut live = LivePipeline::new(pipeline.clone(), &MediaClock::start()).unwrap();
+        let mut live = LivePipeline::new(pipeline.clone(), &MediaClock::start());
         live.play().await.unwrap();
         drop(live);
         let stopped = async {
@@ -162,7 +162,7 @@ mod tests {
     async fn who_took_the_events_hears_the_end_of_the_stream_and_then_of_the_pipeline() {
         gst::init().unwrap();
         let pipeline = gst::parse::launch("fakesrc num-buffers=1 ! fakesink").unwrap().downcast().unwrap();
-        let mut live = LivePipeline::new(pipeline, &MediaClock::start()).unwrap();
+        let mut live = LivePipeline::new(pipeline, &MediaClock::start());
         let mut events = live.take_events();
         live.play().await.unwrap();
         assert_eq!(events.recv().await, Some(BusEvent::Eos));

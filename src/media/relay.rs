@@ -39,7 +39,7 @@ impl Relay {
         gst::Element::link_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
         Ok(Self {
             producer: Producer::holding(&output),
-            pipeline: LivePipeline::new(pipeline, clock)?,
+            pipeline: LivePipeline::new(pipeline, clock),
             input,
             feed: None,
             form: None,

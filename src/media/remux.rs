@@ -47,7 +47,7 @@ pub async fn remux(
     to: &Path,
     progress: impl Fn(u64),
 ) -> Result<(), RemuxError> {
-    let mut live = LivePipeline::new(template::build_with(template, template, ends)?, &MediaClock::start())?;
+    let mut live = LivePipeline::new(template::build_with(template, template, ends)?, &MediaClock::start());
     let source = live.element("source")?;
     source.set_property("location", from.to_string_lossy().as_ref());
     live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());

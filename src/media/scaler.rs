@@ -23,7 +23,7 @@ pub struct Scaler {
 impl Scaler {
     /// Makes `raw` pictures `size` large.
     pub fn new(clock: &MediaClock, raw: &Producer, size: Size) -> Result<Self, MediaError> {
-        let pipeline = LivePipeline::new(template::build("scale", &format!("scale-{size}"))?, clock)?;
+        let pipeline = LivePipeline::new(template::build("scale", &format!("scale-{size}"))?, clock);
         let caps = gst::Caps::builder("video/x-raw").field("width", size.width).field("height", size.height);
         let caps = caps.field("pixel-aspect-ratio", gst::Fraction::new(1, 1)).build();
         pipeline.element("size")?.set_property("caps", caps);

@@ -92,7 +92,7 @@ impl Attached {
         forms: &Forms,
     ) -> Result<Self, OutputError> {
         let ends = forms.ends()?;
-        let live = LivePipeline::new(template::build_with(template, name, ends)?, clock)?;
+        let live = LivePipeline::new(template::build_with(template, name, ends)?, clock);
         let feed = |end: &str, producer: &Producer| {
             let appsrc = live
                 .element(end)?

@@ -51,7 +51,7 @@ impl Source {
             .downcast::<gst::Pipeline>()
             .map_err(|_| MediaError::link("there is nothing to publish: neither audio nor video"))?;
         pipeline.set_latency(launch::LATENCY);
-        let mut live = LivePipeline::new(pipeline, &MediaClock::start())?;
+        let mut live = LivePipeline::new(pipeline, &MediaClock::start());
         // Time starts when the pipeline plays, not now: a file needs a moment before its first frame.
         live.pipeline().set_start_time(gst::ClockTime::ZERO);
         let mut feeds = Vec::new();

@@ -27,7 +27,7 @@ pub(super) fn build(plan: &Plan, options: &MixOptions, to: &Path) -> Result<Live
     let (video, audio) = (plan.scenes.iter().any(|scene| scene.video), plan.scenes.iter().any(|scene| scene.audio));
     let template = options.form.template();
     let pipeline = template::build_with(template, "film", Ends::without_parsers(video, audio))?;
-    let live = LivePipeline::new(pipeline, &MediaClock::start())?;
+    let live = LivePipeline::new(pipeline, &MediaClock::start());
     live.element("sink")?.set_property("location", to.to_string_lossy().as_ref());
     let mut mixers = Mixers { picture: None, sound: None };
     if video {

@@ -198,7 +198,7 @@ async fn watch(clock: &MediaClock, producer: &Producer, decode: &str) -> (LivePi
     };
     sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(take).build());
     let feed = producer.feed(&source, Patience::Output).expect("it can be watched");
-    let mut pipeline = LivePipeline::new(pipeline, clock).expect("a pipeline");
+    let mut pipeline = LivePipeline::new(pipeline, clock);
     pipeline.play().await.expect("it plays");
     (pipeline, feed, pieces)
 }

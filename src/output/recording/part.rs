@@ -118,7 +118,7 @@ impl Part {
         let ends = forms.ends()?;
         let is_h264 = |caps: &gst::Caps| caps.structure(0).is_some_and(|form| form.name() == "video/x-h264");
         let plain = forms.video.as_ref().is_none_or(is_h264);
-        let live = LivePipeline::new(template::build_with(template, &name, ends)?, clock)?;
+        let live = LivePipeline::new(template::build_with(template, &name, ends)?, clock);
         live.element("sink")?.set_property("location", path.to_string_lossy().as_ref());
         let input = |end: &str, caps: &gst::Caps| {
             let appsrc = live

@@ -38,7 +38,7 @@ impl Thumbnails {
         pictures: &Producer,
         written: u32,
     ) -> Result<Self, OutputError> {
-        let mut live = LivePipeline::new(template::build("thumbs", "thumbs")?, &output.clock)?;
+        let mut live = LivePipeline::new(template::build("thumbs", "thumbs")?, &output.clock);
         let cast = |_| MediaError::link("pipelines/thumbs.launch: `video` and `output` are not appsrc and appsink");
         let input = live.element("video")?.downcast::<gst_app::AppSrc>().map_err(cast)?;
         let sink = live.element("output")?.downcast::<gst_app::AppSink>().map_err(cast)?;
