@@ -119,6 +119,7 @@ pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     let admitted = pictures_lost_by_the_mix(bridge);
     let report = probe(path, &[]).await;
     assert_eq!(report["problems"], serde_json::json!([]), "{path}: {report:#}");
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
     for kind in ["audio", "video"] {
         assert!(streams.iter().any(|stream| stream["kind"] == kind), "{path} has no {kind}: {report:#}");
@@ -126,13 +127,16 @@ pub(crate) async fn assert_flawless(path: &str, bridge: &Roomcast) -> Value {
     for stream in &streams {
         assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&0.into(), &0.into()), "{path}: {report:#}");
         let (lost, slack) = match stream["kind"].as_str() {
-            // Each gap is rounded to a millisecond.
-            Some("video") => (admitted / 30.0, 0.01),
+            // As long as one picture is in this stream, each; a gap is rounded to a millisecond.
+            Some("video") => {
+                let shown = number(&stream["frames"]);
+                (admitted * number(&stream["duration"]) / (shown + admitted), 0.01)
+            }
             // Codecs take sound in blocks of up to 22 ms.
             _ => (sound_lost_by_the_mix(bridge), 0.022),
         };
         let allowed = if lost > 0.0 { lost + slack } else { 0.0 };
-        let missing = stream["gaps"]["total"].as_f64().unwrap_or(f64::NAN);
+        let missing = number(&stream["gaps"]["total"]);
         assert!(missing <= allowed, "{path}: {missing} s are missing, {admitted} pictures lost by the mix: {report:#}");
     }
     report
