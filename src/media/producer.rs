@@ -146,6 +146,11 @@ impl Feed {
         self.0.dropped()
     }
 
+    /// Buffers that the consumer has not taken yet.
+    pub fn waiting(&self) -> u64 {
+        self.0.appsrc().current_level_buffers()
+    }
+
     /// Unlinks and tells the consumer that its stream has ended.
     pub fn end(self) {
         let appsrc = self.0.appsrc().clone();

@@ -155,6 +155,11 @@ impl Attached {
         (self.feeds.iter().map(Feed::pushed).sum(), self.feeds.iter().map(Feed::dropped).sum())
     }
 
+    /// Access units that the output has not taken yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.feeds.iter().map(Feed::waiting).sum()
+    }
+
     /// What each stream was offered, and up to where it was taken.
     pub(crate) fn flows(&self) -> Vec<Flow> {
         let taken = self.progress.reached.iter().map(|reached| reached.load(Ordering::Relaxed));

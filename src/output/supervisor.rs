@@ -291,7 +291,8 @@ impl Output {
                 _ = count.tick() => {
                     let ((pushed, dropped), (sent, lost)) = (attached.counters(), tail.counters());
                     let (pushed, dropped) = (pushed + sent, dropped + lost);
-                    self.tell(OutputEvent::Counted { output: spec.to_string(), pushed, dropped }).await;
+                    let (output, waiting) = (spec.to_string(), attached.waiting());
+                    self.tell(OutputEvent::Counted { output, pushed, dropped, waiting }).await;
                     if stall.after(attached.flows()) {
                         break OutputError::Stalled(stall::LIMIT);
                     }

@@ -223,7 +223,8 @@ impl<'a> Recording<'a> {
                 _ = count.tick() => {
                     let pushed = self.taps.iter().map(Tap::pushed).sum();
                     let dropped = self.taps.iter().map(Tap::dropped).sum::<u64>() + self.dropped;
-                    self.output.tell(OutputEvent::Counted { output: self.output.spec.to_string(), pushed, dropped }).await;
+                    let (output, waiting) = (self.output.spec.to_string(), self.waiting());
+                    self.output.tell(OutputEvent::Counted { output, pushed, dropped, waiting }).await;
                 }
             }
         }
@@ -232,6 +233,12 @@ impl<'a> Recording<'a> {
             self.obey(step, reel).await?;
         }
         Ok(())
+    }
+
+    /// What neither the cutter nor the disk has taken yet.
+    fn waiting(&self) -> u64 {
+        let parts = [&self.former, &self.part].into_iter().flatten();
+        self.incoming.len() as u64 + parts.map(Part::waiting).sum::<u64>()
     }
 
     fn unit(&mut self, kind: MediaKind, tapped: Tapped) -> Unit<Tapped> {

@@ -197,6 +197,12 @@ impl Part {
         input.appsrc.push_buffer(buffer).is_ok()
     }
 
+    /// Pictures and pieces of sound that are not written yet.
+    pub(super) fn waiting(&self) -> u64 {
+        let inputs = [&self.video, &self.audio].into_iter().flatten();
+        inputs.map(|input| input.appsrc.current_level_buffers()).sum()
+    }
+
     /// Ends one stream; the other goes on.
     pub(super) fn end(&mut self, kind: MediaKind) {
         if let Some(input) = self.input(kind).take()
