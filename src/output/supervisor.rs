@@ -242,7 +242,8 @@ impl Output {
         }
         let Some(tail) = tail::tail(spec, &self.session, &self.streams, attempt)? else { return Ok(()) };
         tail.accept(&forms)?;
-        let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
+        let mut attached =
+            Attached::build((tail.template(), tail.patience()), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
             attached.abandon().await;

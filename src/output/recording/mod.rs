@@ -13,7 +13,7 @@ mod seekable;
 mod syncing;
 mod thumbs;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -46,6 +46,10 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// Buffers that may wait while a file is opened: some seconds of picture and sound.
 const WAITING: usize = 512;
+
+/// What comes within this time is written together: each unit that goes alone wakes a parser and a muxer, and waking them costs more
+/// than what they do. A file is behind by so much; nobody looks at it before it is ready.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The length of a WAV is a number of 32 bits.
 const LARGEST_WAV: u64 = 4_000_000_000;
@@ -189,6 +193,8 @@ impl<'a> Recording<'a> {
     async fn run(&mut self, reel: &mut Reel, was_ready: &mut bool) -> Result<(), OutputError> {
         let mut count = tokio::time::interval(stall::TICK);
         let mut deadline = None;
+        let (mut units, mut gathers) = (Vec::new(), false);
+        let mut gathered = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             if deadline.is_some() && self.cutter.is_over() {
                 break;
@@ -202,11 +208,16 @@ impl<'a> Recording<'a> {
                     deadline = Some(tokio::time::Instant::now() + DRAIN);
                 }
                 () = until(deadline) => break,
-                Some((kind, tapped)) = self.incoming.recv() => {
-                    let unit = self.unit(kind, tapped);
-                    for step in self.cutter.take(unit) {
-                        self.obey(step, reel).await?;
+                () = &mut gathered, if gathers => gathers = false,
+                1.. = self.incoming.recv_many(&mut units, WAITING), if !gathers || deadline.is_some() => {
+                    for (kind, tapped) in units.drain(..) {
+                        let unit = self.unit(kind, tapped);
+                        for step in self.cutter.take(unit) {
+                            self.obey(step, reel).await?;
+                        }
                     }
+                    gathers = *was_ready;
+                    gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
                 }
                 event = next_event(&mut self.part) => match event? {
                     Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),

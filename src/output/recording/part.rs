@@ -25,7 +25,7 @@ use crate::terms::MediaKind;
 const END_OF_STREAM: Duration = Duration::from_secs(5);
 
 /// How much a disk may be behind before pictures and sound are left out.
-const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(4);
+const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(6);
 
 /// A file that has its end.
 #[derive(Debug)]
