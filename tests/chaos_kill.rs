@@ -304,7 +304,8 @@ async fn kill_in_the_first_seconds() -> Vec<String> {
             continue;
         }
         let report = probe(path.to_str().unwrap(), &[]).await;
-        assert_eq!(report["streams"].as_array().unwrap().len(), 2, "{report:#}");
+        // One that has only just begun may have its pictures and not yet its sound.
+        assert!(!report["streams"].as_array().unwrap().is_empty(), "{report:#}");
         for stream in report["streams"].as_array().unwrap() {
             assert_eq!((&stream["decode_errors"], &stream["regressions"]), (&json!(0), &json!(0)), "{report:#}");
         }
