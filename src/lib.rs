@@ -45,6 +45,7 @@ pub mod session;
 pub mod signaling;
 pub mod telemetry;
 pub mod terms;
+mod writers;
 
 /// Compiles the program in the README.
 #[cfg(doctest)]

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use support::{LoopDisk, Roomcast, Scene, assert_whole, probe};
 use tokio::time::sleep;
 
@@ -137,4 +138,50 @@ async fn the_oldest_complete_parts_make_room_for_new_ones_and_nothing_else_does(
     assert!(!directory.join("call.0001.jpg").exists(), "its pictures go with it");
     assert!(Path::new(finished.last().unwrap().as_str().unwrap()).exists(), "{finished:?}");
     assert_eq!(std::fs::metadata(directory.join("foreign.mkv")).unwrap().len(), 500_000, "it is not ours");
+}
+
+/// A file that nobody has written to for an hour, as far as one can see.
+fn age(path: &str) {
+    let past = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(past).unwrap();
+}
+
+/// Seen to fail without `writers::has_none` in `session/prune.rs`: what the stopped bridge writes is deleted as well. When only complete parts may go,
+/// as before, nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_bridge_has_left_makes_room_and_what_a_stopped_one_writes_stays() {
+    let scene = Scene::start().await;
+    let files = ["killed.mkv", "stopped.mkv", "new.mkv"].map(|name| scene.path(name));
+    let [killed, stopped, new] = files.each_ref().map(String::as_str);
+    let fresh = scene.path("fresh.mkv");
+    let manifests = ["killed", "stopped", "fresh", "new"].map(|name| scene.path(&format!("{name}.session.json")));
+    let small = ["--fps", "15", "--verify", "never", "--disk-floor", "0"];
+    let mut earlier = Vec::new();
+    for (file, manifest) in [killed, stopped, fresh.as_str()].into_iter().zip(&manifests) {
+        let arguments: Vec<_> = small.into_iter().chain(["--manifest", manifest]).collect();
+        let (mut bridge, _) = scene.bridge(&[file], &arguments).await;
+        bridge.wait_event("output_ready", SOON).await;
+        earlier.push(bridge);
+    }
+    let stopped_process = Pid::from_raw(earlier[1].id().try_into().unwrap()).unwrap();
+    kill_process(stopped_process, Signal::STOP).unwrap();
+    earlier[0].kill().await;
+    earlier[2].kill().await;
+    age(killed);
+    age(stopped);
+    // No disk has so much: everything that may go goes.
+    let arguments =
+        ["--fps", "15", "--verify", "never", "--disk-floor", "900000G", "--prune", "--manifest", &manifests[3]];
+    let (mut bridge, _) = scene.bridge(&[new], &arguments).await;
+    let pruned = bridge.wait_event("recording_pruned", SOON).await;
+    assert_eq!(pruned["file"], json!(killed), "{pruned}");
+    let failed = bridge.wait_event("output_failed", SOON).await;
+    assert!(failed["error"].as_str().unwrap().contains("--disk-floor"), "{failed}");
+    bridge.terminate(SOON).await;
+    assert_eq!(events(&bridge, "recording_pruned").len(), 1, "{:#?}", bridge.events());
+    let left = [killed, stopped, &fresh, new].map(|file| Path::new(file).exists());
+    assert_eq!(left, [false, true, true, true], "what was killed, what is stopped, what was just written, what is new");
+    kill_process(stopped_process, Signal::CONT).unwrap();
+    assert!(earlier[1].terminate(SOON).await.success(), "{}", earlier[1].log());
+    units(stopped).await;
 }

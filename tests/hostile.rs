@@ -360,6 +360,8 @@ fn packet(codec: Codec, spoil: Spoil, number: u32) -> RtpPacket {
     RtpPacket::parse(packet.freeze()).unwrap()
 }
 
+/// Seen to fail when `Routes::find` gives what it does not know to some connection: 48 routes instead of 15, and 111 strays instead of
+/// more than 1000. The recording stays whole even then: behind the routes stand the checks of ICE, DTLS and SRTP.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_send_datagrams_to_the_port_of_media_change_nothing() {
     let scene = Scene::start().await;
@@ -370,7 +372,11 @@ async fn strangers_who_send_datagrams_to_the_port_of_media_change_nothing() {
     let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let files = ["records", "stun", "rtp", "rtcp"].into_iter().flat_map(|kind| seeds.join(kind).read_dir().unwrap());
     let datagrams: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let before = stats["ports"]["routes"].as_u64().unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    }
     let mut tick = tokio::time::interval(Duration::from_millis(1));
     for number in 0..2500_usize {
         tick.tick().await;
@@ -378,9 +384,13 @@ async fn strangers_who_send_datagrams_to_the_port_of_media_change_nothing() {
         let at = rand::random_range(0..datagram.len());
         datagram[at] ^= if number < datagrams.len() { 0 } else { rand::random() };
         datagram.truncate(if number % 7 == 0 { at + 1 } else { usize::MAX });
-        stranger.send_to(&datagram, port).await.unwrap();
+        strangers[number % strangers.len()].send_to(&datagram, port).await.unwrap();
     }
-    let strays = bridge.wait_event("stats", SOON).await["ports"]["strays"].as_u64().unwrap();
+    let ports = bridge.wait_event("stats", SOON).await["ports"].clone();
+    // Checks and requests that are open at the moment come and go.
+    let routes = ports["routes"].as_u64().unwrap();
+    assert!(routes <= before + 16, "{routes} routes, {before} before: strangers got some");
+    let strays = ports["strays"].as_u64().unwrap();
     assert!(strays > 1000, "{strays} datagrams belonged to nobody");
     assert_unharmed(&scene, bridge, began).await;
 }

@@ -5,8 +5,7 @@
 //!
 //! With `Overload::take` returning false at once both tests failed: no event `overload` within 60 s. With the encoder's patience
 //! (`Patience::Encoder`) at two seconds the first failed: latencies of 2.05 to 2.10 s; the second, which is about the steps, went on.
-//! With `Effort::change` returning at once the third test failed at the end of the recording, an MP4 then; that x264 never writes `subme=0`
-//! is what it would say now.
+//! With `Effort::change` returning `Ok` at once the third test failed in its last line: all steps are announced, and x264 never writes `subme=0`.
 
 #![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]

@@ -110,8 +110,8 @@ pub(crate) struct Options {
     /// Recordings end, whole, when their disk has less than this left; live outputs go on. Bytes; k, M and G are understood.
     #[arg(long, default_value = "500M", value_name = "BYTES", value_parser = bytes)]
     disk_floor: u64,
-    /// Delete the oldest complete recordings when their disk reaches --disk-floor, instead of ending the new ones: only files below the
-    /// directory that is recorded to which a manifest there names, and their pictures. Writes a manifest like --manifest.
+    /// Delete the oldest complete recordings when their disk reaches --disk-floor, instead of ending the new ones, and then what a crash has left
+    /// and nobody writes: only files below the directory that is recorded to which a manifest there names, and their pictures. Writes a manifest like --manifest.
     #[arg(long)]
     prune: bool,
     /// Decode each finished recording once, write what was found to report.json beside it, and end with 5 when one is at fault. auto:

@@ -19,6 +19,7 @@ pub mod scaler;
 pub mod template;
 
 pub(crate) mod decode;
+mod early;
 pub(crate) mod effort;
 pub(crate) mod payload_types;
 mod phase;

@@ -13,8 +13,8 @@ use gstreamer_utils::{ConsumptionLink, StreamProducer};
 use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
-use super::MediaError;
 use super::pipeline::running_time;
+use super::{MediaError, early};
 
 /// How much a later stage may lag before its oldest media is dropped and counted.
 #[derive(Clone, Copy, Debug)]
@@ -80,25 +80,39 @@ impl Producer {
     }
 
     /// Hands every buffer to `take`, from the streaming thread: it must forward and return. When it cannot take one it says
-    /// false; that buffer is counted as lost, and pictures go on with the next keyframe.
+    /// false; that buffer is counted as lost, and pictures go on with the next keyframe. What is [`Tapped::early`] comes twice.
     pub(crate) fn tap(&self, take: impl Fn(Tapped) -> bool + Send + Sync + 'static) -> Tap {
         let counts = Arc::new(TapCounts::default());
         let Some(pad) = self.stream.appsink().static_pad("sink") else { return Tap { probe: None, counts } };
         let counted = Arc::clone(&counts);
         let torn = AtomicBool::new(false);
-        let probe = pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let probe = pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+            if let Some(early) = info.event().and_then(|event| early::shown(event)) {
+                take(early);
+            }
             let (Some(buffer), Some(caps)) = (info.buffer(), pad.current_caps()) else {
                 return gst::PadProbeReturn::Ok;
             };
             let Some(time) = running_time(pad, buffer) else { return gst::PadProbeReturn::Ok };
             let whole = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) || !torn.load(Ordering::Relaxed);
-            let taken = whole && take(Tapped { buffer: buffer.to_owned(), caps, time });
+            let taken = whole && take(Tapped { buffer: buffer.to_owned(), caps, time, early: false });
             torn.store(!taken, Ordering::Relaxed);
             let count = if taken { &counted.pushed } else { &counted.dropped };
             count.fetch_add(1, Ordering::Relaxed);
             gst::PadProbeReturn::Ok
         });
         Tap { probe: probe.map(|probe| (pad, probe)), counts }
+    }
+
+    /// Shows those behind `pad` what waits here for its time.
+    pub(super) fn show_early(&self, pad: &gst::Pad) -> Tap {
+        let pad = pad.clone();
+        self.tap(move |tapped| {
+            if tapped.early {
+                early::pass_on(&pad, &tapped);
+            }
+            true
+        })
     }
 
     /// Waits until something flows.
@@ -173,6 +187,8 @@ pub(crate) struct Tapped {
     pub(crate) caps: gst::Caps,
     /// When, on the bridge's clock.
     pub(crate) time: gst::ClockTime,
+    /// It waits for the sender reports, comes again, and may have another time then.
+    pub(crate) early: bool,
 }
 
 /// A running tap; dropping it ends it.

@@ -13,7 +13,7 @@ use super::MediaError;
 use super::bus::BusEvent;
 use super::clock::MediaClock;
 use super::pipeline::LivePipeline;
-use super::producer::{Feed, Patience, Producer, appsink};
+use super::producer::{Feed, Patience, Producer, Tap, appsink};
 
 /// A place in the stream at which its source can be changed.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Relay {
     pipeline: LivePipeline,
     input: gst_app::AppSrc,
     feed: Option<Feed>,
+    /// Shows what waits for its time at the source.
+    early: Option<Tap>,
     /// Tells the form of the source, which is known before the source flows.
     form: Option<AbortOnDropHandle<()>>,
     producer: Producer,
@@ -42,6 +44,7 @@ impl Relay {
             pipeline: LivePipeline::new(pipeline, clock),
             input,
             feed: None,
+            early: None,
             form: None,
         })
     }
@@ -54,8 +57,10 @@ impl Relay {
     /// Takes another source, or none. A source's first picture is a keyframe: others are left out, and one is asked for. Call it
     /// within a runtime of Tokio.
     pub fn switch(&mut self, source: Option<&Producer>) -> Result<(), MediaError> {
-        (self.feed, self.form) = (None, None);
+        (self.feed, self.early, self.form) = (None, None, None);
         self.feed = source.map(|source| source.feed(&self.input, Patience::Output)).transpose()?;
+        let pad = self.input.static_pad("src");
+        self.early = source.zip(pad).map(|(source, pad)| source.show_early(&pad));
         self.form = source.cloned().map(|source| {
             let input = self.input.clone();
             // What waits for its time comes all at once: outputs that know the form by then have it from its beginning.

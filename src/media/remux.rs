@@ -57,9 +57,30 @@ pub async fn remux(
         // The media waits there for its index: on the same disk, not in a directory for small things, which may be in memory.
         mux.set_property("faststart-file", waiting(to).to_string_lossy().as_ref());
     }
+    if let Ok(mux) = live.element("mux") {
+        mux.sink_pads().iter().for_each(keep_rate);
+    }
     let result = copy(&mut live, &source, to, progress).await;
     live.stop().await;
     result
+}
+
+/// Keeps from a muxer that pictures come faster or slower: a fragmented MP4 is read with another rate in each fragment, and for
+/// each of them `mp4mux` would write a further description of the stream. Decoders begin anew there, and have no keyframe.
+fn keep_rate(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
+        let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
+        let gst::EventView::Caps(caps) = event.view() else { return gst::PadProbeReturn::Ok };
+        let same = pad.current_caps().is_some_and(|before| without_rate(&before) == without_rate(caps.caps()));
+        // Not `Drop`: with it GStreamer 1.22 releases the event that the binding has released already.
+        if same { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
+}
+
+fn without_rate(caps: &gst::CapsRef) -> gst::Caps {
+    let mut caps = caps.to_owned();
+    caps.make_mut().iter_mut().for_each(|form| form.remove_field("framerate"));
+    caps
 }
 
 /// `.call.mp4.media` for `call.mp4`.

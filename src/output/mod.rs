@@ -37,6 +37,7 @@ pub use error::OutputError;
 pub use events::{OutputEvent, OutputSummary};
 pub use passthrough::{Interface, Multicast, Passthrough, PassthroughConfig};
 pub use players::Play;
+pub(crate) use recording::beside;
 pub use rtp_ports::{any_free_rtp_ports, free_rtp_ports};
 pub use sdp::SrtpKey;
 pub use spec::{OutputSpec, SpecError, Stream};

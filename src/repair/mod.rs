@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use self::contents::Contents;
 use crate::durable;
 use crate::media::remux::{RemuxError, remux};
+use crate::output::beside;
 
 /// A file that changed this recently is being written.
 const QUIET: Duration = Duration::from_secs(3);
@@ -123,6 +124,8 @@ pub async fn repair(path: &Path, force: bool, progress: impl Fn(u64)) -> Result<
     if !force && age.is_some_and(|age| age < QUIET) {
         return Err(RepairError::InUse);
     }
+    // What was to take its place, when the bridge was killed, holds no more.
+    std::fs::remove_file(beside(path)).ok();
     let complete = match form {
         Form::Mp4 => boxes::is_plain(path)?,
         Form::Matroska | Form::WebM => ebml::has_end(path)?,

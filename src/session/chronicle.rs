@@ -133,20 +133,29 @@ impl Chronicle {
         }
     }
 
-    /// A file has begun; `at` is the zero of its own time.
+    /// A file has begun; `at` is the zero of its own time. Told again when that has become known better.
     pub fn file_began(&mut self, file: &Path, participant: &ParticipantId, tracks: Vec<MediaKind>, at: Duration) {
-        let path = self.relative(file);
+        let (path, offset) = (self.relative(file), self.seconds(at));
+        let grows = |part: &&mut Part| part.path == path && part.duration.is_none();
+        if let Some(part) = self.manifest.files.iter_mut().rev().find(grows) {
+            (part.offset, part.tracks) = (offset, tracks);
+            return self.keep();
+        }
         let alike = |part: &&Part| part.participant == *participant && part.path.extension() == path.extension();
         let part = self.manifest.files.iter().filter(alike).map(|part| part.part).max().unwrap_or(0).saturating_add(1);
-        let offset = self.seconds(at);
         let (participant, duration, complete) = (participant.clone(), None, false);
         self.manifest.files.push(Part { path, participant, part, tracks, offset, duration, complete });
         self.keep();
     }
 
-    /// A file with the mix of everybody has begun.
+    /// A file with the mix of everybody has begun; told again as with [`Self::file_began`].
     pub fn mix_began(&mut self, file: &Path, output: &str, tracks: Vec<MediaKind>, at: Duration) {
         let (path, offset, output) = (self.relative(file), self.seconds(at), output.to_owned());
+        let grows = |part: &&mut MixPart| part.path == path && part.duration.is_none();
+        if let Some(part) = self.manifest.mixes.iter_mut().rev().find(grows) {
+            (part.offset, part.tracks) = (offset, tracks);
+            return self.keep();
+        }
         let earlier = self.manifest.mixes.iter().filter(|part| part.output == output);
         let part = earlier.map(|part| part.part).max().unwrap_or(0).saturating_add(1);
         self.manifest.mixes.push(MixPart { path, output, part, tracks, offset, duration: None, complete: false });
@@ -208,6 +217,7 @@ mod tests {
         chronicle.flows(&alice, MediaKind::Video, false, at(104.0));
         chronicle.flows(&alice, MediaKind::Video, true, at(105.0));
         let file = directory.path().join("alice.mkv");
+        chronicle.file_began(&file, &alice, vec![MediaKind::Video], at(101.5));
         chronicle.file_began(&file, &alice, vec![MediaKind::Video], at(101.6004));
         chronicle.file_ended(&file, at(3.0), true);
         chronicle.file_began(&directory.path().join("alice.part2.mkv"), &alice, vec![MediaKind::Video], at(105.1));

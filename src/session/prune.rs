@@ -1,15 +1,18 @@
-//! Which earlier recordings may be deleted for new ones: files that a manifest names as complete, the oldest first.
+//! Which earlier recordings may be deleted for new ones: files that a manifest names, those that are complete first, and the oldest of
+//! them first; then what a crash has left without an end.
 //!
 //! Nothing else is ever touched: a file must be below the directory that is recorded to, after links are resolved, must be a recording by
-//! its name, and a manifest in that directory, or the one that is being written, must say that it has its end.
+//! its name, and a manifest in that directory, or the one that is being written, must name it. What has no end must have no writer
+//! ([`writers`]) either, and have been left alone for a while: a writer on a file system without locks is not seen otherwise.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::manifest::Manifest;
+use crate::writers;
 
 /// What a recording's name ends in.
 const ENDINGS: [&str; 7] = ["mkv", "mp4", "webm", "m4a", "ogg", "opus", "wav"];
@@ -17,9 +20,14 @@ const ENDINGS: [&str; 7] = ["mkv", "mp4", "webm", "m4a", "ogg", "opus", "wav"];
 /// A picture belongs to a recording when it was made while that ran, give or take this.
 const ABOUT: SignedDuration = SignedDuration::from_secs(2);
 
-/// An earlier recording.
+/// What has no end, and was not written to for this long, is written by nobody.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// An earlier recording. Those that may go sooner are less.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Earlier {
+    /// It has no end: it may have been repaired, or can be.
+    pub cut_off: bool,
     /// When it was begun.
     pub start: Timestamp,
     /// When it ended.
@@ -28,15 +36,15 @@ pub struct Earlier {
     pub file: PathBuf,
 }
 
-/// The complete recordings below a directory, the oldest first, by the manifests in it and in its directories, and by `own`. What cannot be read
-/// is passed over.
+/// The recordings below a directory that nobody writes, by the manifests in it and in its directories, and by `own`: the complete
+/// ones first, and the oldest first. What cannot be read is passed over.
 pub fn earlier(directory: &Path, own: Option<&Path>) -> Vec<Earlier> {
     let Ok(directory) = directory.canonicalize() else { return Vec::new() };
     let mut manifests = manifests(&directory, 1);
     manifests.extend(own.and_then(|own| own.canonicalize().ok()));
     manifests.sort();
     manifests.dedup();
-    let mut found: Vec<_> = manifests.iter().flat_map(|manifest| complete(manifest, &directory)).collect();
+    let mut found: Vec<_> = manifests.iter().flat_map(|manifest| named(manifest, &directory)).collect();
     found.sort();
     found.dedup();
     found
@@ -65,22 +73,40 @@ fn is_manifest(name: &str) -> bool {
     stem == "session" || stem.ends_with(".session")
 }
 
-fn complete(manifest: &Path, directory: &Path) -> Vec<Earlier> {
+fn named(manifest: &Path, directory: &Path) -> Vec<Earlier> {
     let (Ok(session), Some(place)) = (Manifest::read(manifest), manifest.parent()) else { return Vec::new() };
-    let files = session.files.iter().filter(|part| part.complete);
-    let mixes = session.mixes.iter().filter(|part| part.complete);
-    let files = files.map(|part| (&part.path, part.offset, part.duration));
-    let all = files.chain(mixes.map(|part| (&part.path, part.offset, part.duration)));
-    let earlier = |(path, offset, duration): (&PathBuf, f64, Option<f64>)| {
+    let files = session.files.iter().map(|part| (&part.path, part.offset, part.duration, part.complete));
+    let mixes = session.mixes.iter().map(|part| (&part.path, part.offset, part.duration, part.complete));
+    let earlier = |(path, offset, duration, complete): (&PathBuf, f64, Option<f64>, bool)| {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         // A link would lead to what is not ours; where it is, is asked after all links in its path were followed.
         let file = place.join(path).canonicalize().ok().filter(|file| file.starts_with(directory))?;
         let is_link = std::fs::symlink_metadata(place.join(path)).ok()?.is_symlink();
         let start = session.started.checked_add(SignedDuration::try_from_secs_f64(offset).ok()?).ok()?;
-        let end = start.checked_add(SignedDuration::try_from_secs_f64(duration.unwrap_or_default()).ok()?).ok()?;
-        (ENDINGS.contains(&ending.as_str()) && file.is_file() && !is_link).then_some(Earlier { start, end, file })
+        if !ENDINGS.contains(&ending.as_str()) || !file.is_file() || is_link {
+            return None;
+        }
+        let end = match duration {
+            Some(duration) => start.checked_add(SignedDuration::try_from_secs_f64(duration).ok()?).ok()?,
+            None => changed(&std::fs::metadata(&file).ok()?)?,
+        };
+        let cut_off = !complete;
+        (complete || is_left(&file)).then_some(Earlier { cut_off, start, end, file })
     };
-    all.filter_map(earlier).collect()
+    files.chain(mixes).filter_map(earlier).collect()
+}
+
+/// Whether nobody writes it any more.
+fn is_left(file: &Path) -> bool {
+    let changed = std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok();
+    let quiet = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
+    quiet.is_some_and(|quiet| quiet >= QUIET) && writers::has_none(file)
+}
+
+/// When a file was written to.
+fn changed(metadata: &std::fs::Metadata) -> Option<Timestamp> {
+    let since = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Timestamp::UNIX_EPOCH.checked_add(since).ok()
 }
 
 impl Earlier {
@@ -109,8 +135,7 @@ impl Earlier {
             let named = !base.is_empty() && stem.starts_with(base);
             let numbered = number.len() >= 4 && number.bytes().all(|byte| byte.is_ascii_digit());
             let metadata = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-            let made = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-            let made = Timestamp::UNIX_EPOCH.checked_add(made).ok()?;
+            let made = changed(&metadata)?;
             let then = self.start.checked_sub(ABOUT).ok()? <= made && made <= self.end.checked_add(ABOUT).ok()?;
             (named && numbered && then).then_some(())
         };
@@ -170,6 +195,37 @@ mod tests {
         assert_eq!(earlier(&outer.path().join("nothing"), None), []);
     }
 
+    /// Makes a file look as if nobody had written to it for an hour.
+    fn age(path: &Path) {
+        let past = SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(past).unwrap();
+    }
+
+    #[test]
+    fn what_a_crash_has_left_comes_after_what_is_complete_and_what_is_written_never() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let names = ["whole.mkv", "left.mkv", "later.mp4", "fresh.mkv", "written.mkv"];
+        for name in names {
+            std::fs::write(path(name), "x").unwrap();
+        }
+        for name in ["left.mkv", "later.mp4", "written.mkv"] {
+            age(&path(name));
+        }
+        let writer = writers::begin(&path("written.mkv")).unwrap();
+        let started = "2026-01-02T03:04:05Z".parse().unwrap();
+        let offsets = [9.0, 1.0, 2.0, 0.0, 0.0];
+        let parts = names.into_iter().zip(offsets).map(|(name, offset)| part(name, offset, name == "whole.mkv"));
+        write(&path("session.json"), started, parts.collect());
+        let found = || {
+            let found = earlier(directory.path(), None).into_iter();
+            found.map(|it| it.file.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(), ["whole.mkv", "left.mkv", "later.mp4"]);
+        drop(writer);
+        assert_eq!(found(), ["whole.mkv", "written.mkv", "left.mkv", "later.mp4"], "its writer is gone");
+    }
+
     #[test]
     fn pictures_that_were_made_meanwhile_go_with_their_recording() {
         let directory = tempfile::tempdir().unwrap();
@@ -185,10 +241,9 @@ mod tests {
         ] {
             std::fs::write(path(name), "xyz").unwrap();
         }
-        let past = SystemTime::now() - std::time::Duration::from_secs(3600);
-        std::fs::File::options().write(true).open(path("call.0002.jpg")).unwrap().set_modified(past).unwrap();
+        age(&path("call.0002.jpg"));
         let now = Timestamp::now();
-        assert_eq!(Earlier { start: now, end: now, file: path("call.part2.mkv") }.delete().unwrap(), 3);
+        assert_eq!(Earlier { cut_off: false, start: now, end: now, file: path("call.part2.mkv") }.delete().unwrap(), 3);
         let mut left: Vec<_> = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -11,6 +11,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::lips::{Lips, Place, Report};
+use crate::media::early;
 use crate::terms::{MediaKind, Ssrc};
 
 /// What of a kind may wait, in bytes: three seconds of 16 Mb/s.
@@ -154,6 +155,7 @@ fn hold(rate: u32, pad: &gst::Pad, remembered: Arc<Mutex<Packets>>) {
         let Some(placed) = placed.filter(|_| !held.over) else { return gst::PadProbeReturn::Ok };
         if !placed.flows && held.size < MOST_WAITING {
             held.size += buffer.size();
+            early::show(pad, buffer);
             held.units.push(Waiting { buffer: buffer.to_owned(), timestamp: placed.timestamp });
             // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
             return gst::PadProbeReturn::Handled;

@@ -2,8 +2,10 @@
 //!
 //! What is on the disk is playable at every moment, whatever ends the process: an MP4 is written in fragments, and made into
 //! a plain seekable file when it has its end. `cutter.rs` says what goes into which file, `part.rs` is one file while it is written,
-//! `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by the supervisor, once for each attempt.
+//! `ahead.rs` what is written before its times are known, `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by
+//! the supervisor, once for each attempt.
 
+mod ahead;
 mod cutter;
 mod forms;
 mod keyframe;
@@ -13,6 +15,7 @@ mod seekable;
 mod syncing;
 mod thumbs;
 
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -20,11 +23,13 @@ use gstreamer as gst;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(crate) use self::ahead::beside;
+use self::ahead::{Ahead, SETTLED};
 pub(super) use self::cutter::fuzz_cutter;
 use self::cutter::{Cutter, Step, Unit};
 use self::forms::KnownForms;
 use self::naming::Naming;
-use self::part::{Finished, Part};
+use self::part::{Finished, Part, PartEvent};
 use self::thumbs::Thumbnails;
 use super::OutputError;
 use super::events::OutputEvent;
@@ -79,8 +84,11 @@ impl Reel {
         finished: Result<Result<Finished, OutputError>, tokio::task::JoinError>,
     ) {
         match finished {
-            Ok(Ok(Finished { file, start, duration, until, bytes })) => {
+            Ok(Ok(Finished { file, start, duration, until, bytes, placed })) => {
                 let output_name = output.spec.to_string();
+                if let Some(at) = placed {
+                    tell_began(output, file.clone(), at).await;
+                }
                 let ended = OutputEvent::FileEnded { path: file.clone(), length: duration, until, complete: true };
                 output.tell(ended).await;
                 output.tell(OutputEvent::PartFinished { output: output_name, file, start, duration, bytes }).await;
@@ -118,16 +126,16 @@ pub(super) async fn run(
     match ended {
         Ok(()) => {
             recording.hand_over(reel);
-            reel.complete(output).await
+            reel.complete(output).await?;
+            if let Some(ahead) = recording.ahead.take() {
+                ahead.end().await;
+            }
+            Ok(())
         }
         Err(error) => {
             // The file before has everything that it should have.
             recording.finish_former(reel);
-            if let Some(part) = recording.part.take() {
-                let (path, length) = part.abandon().await;
-                let until = output.clock.running_time().into();
-                output.tell(OutputEvent::FileEnded { path, length, until, complete: false }).await;
-            }
+            ahead::abandon(output, recording.part.take(), recording.ahead.take()).await;
             Err(error)
         }
     }
@@ -145,6 +153,10 @@ struct Recording<'a> {
     known: KnownForms,
     part: Option<Part>,
     former: Option<Part>,
+    /// Until the first file has what waited for its time.
+    ahead: Option<Ahead>,
+    /// When it may have it.
+    settled: Option<tokio::time::Instant>,
     dropped: u64,
     /// When it had to end, in ns on the bridge's clock.
     end: Option<u64>,
@@ -180,9 +192,11 @@ impl<'a> Recording<'a> {
             taps,
             incoming,
             video: sources.video.clone(),
+            ahead: stalls.then(|| Ahead::new(file.container, sources, forms.clone(), start.nseconds())),
             known: KnownForms::new(file.container, forms),
             part: None,
             former: None,
+            settled: None,
             dropped: 0,
             end: None,
             proof: None,
@@ -204,6 +218,7 @@ impl<'a> Recording<'a> {
                     // What happened before the stop is still on its way through mixer and encoders: a recording has it too.
                     let end = self.output.clock.running_time().nseconds();
                     self.cutter.end(end);
+                    self.ahead.iter_mut().for_each(|ahead| ahead.end_at(end));
                     self.end = Some(end);
                     deadline = Some(tokio::time::Instant::now() + DRAIN);
                 }
@@ -211,19 +226,20 @@ impl<'a> Recording<'a> {
                 () = &mut gathered, if gathers => gathers = false,
                 1.. = self.incoming.recv_many(&mut units, WAITING), if !gathers || deadline.is_some() => {
                     for (kind, tapped) in units.drain(..) {
-                        let unit = self.unit(kind, tapped);
-                        for step in self.cutter.take(unit) {
-                            self.obey(step, reel).await?;
-                        }
+                        self.take(kind, tapped, reel).await?;
                     }
                     gathers = *was_ready;
                     gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
                 }
-                event = next_event(&mut self.part) => match event? {
-                    Some(BusEvent::Error(fault)) => return Err(OutputError::Pipeline(fault)),
-                    Some(BusEvent::Warning(fault)) => tracing::warn!(output = %self.output.spec, %fault),
-                    Some(BusEvent::Eos) | None => return Err(OutputError::Ended),
-                },
+                event = next_event(self.part.as_mut()) => self.heard(event?).await?,
+                event = next_event(self.ahead.as_mut().and_then(|ahead| ahead.part(0))) => self.heard(event?).await?,
+                () = until(self.settled) => {
+                    let again = tokio::time::Instant::now() + SETTLED;
+                    self.settled = self.part.as_mut().is_some_and(|part| !part.place()).then_some(again);
+                    if self.settled.is_none() && self.part.as_ref().is_none_or(|part| part.name().is_none()) {
+                        self.end_ahead().await;
+                    }
+                }
                 proven = async { match &mut self.proof { Some(proof) => proof.await, None => std::future::pending().await } } => {
                     self.proof = None;
                     let play = proven?;
@@ -252,16 +268,45 @@ impl<'a> Recording<'a> {
         self.incoming.len() as u64 + parts.map(Part::waiting).sum::<u64>()
     }
 
-    fn unit(&mut self, kind: MediaKind, tapped: Tapped) -> Unit<Tapped> {
-        let form = self.known.note(kind, &tapped.caps);
-        Unit {
-            kind,
-            time: tapped.time.nseconds(),
-            arrival: self.output.clock.running_time().nseconds(),
-            keyframe: kind == MediaKind::Audio || keyframe::is_keyframe(&tapped.buffer, &tapped.caps),
-            bytes: u64::try_from(tapped.buffer.size()).unwrap_or_default(),
-            form,
-            payload: tapped,
+    async fn take(&mut self, kind: MediaKind, tapped: Tapped, reel: &mut Reel) -> Result<(), OutputError> {
+        let arrival = self.output.clock.running_time().nseconds();
+        let ahead = self.ahead.as_mut().map(|ahead| ahead.take(kind, &tapped, arrival)).unwrap_or_default();
+        if !tapped.early {
+            let form = self.known.note(kind, &tapped.caps);
+            for step in self.cutter.take(ahead::unit(kind, tapped, arrival, form)) {
+                self.obey(step, reel).await?;
+            }
+        }
+        for step in ahead {
+            self.obey_ahead(step, reel).await?;
+        }
+        Ok(())
+    }
+
+    /// What the pipeline of a file says.
+    async fn heard(&mut self, event: PartEvent) -> Result<(), OutputError> {
+        match event {
+            PartEvent::Placed => {
+                if let Some(part) = &self.part {
+                    tell_began(self.output, part.path().to_owned(), Duration::from_nanos(part.from())).await;
+                }
+                self.end_ahead().await;
+            }
+            PartEvent::Bus(Some(BusEvent::Error(fault))) => return Err(OutputError::Pipeline(fault)),
+            PartEvent::Bus(Some(BusEvent::Warning(fault))) => tracing::warn!(output = %self.output.spec, %fault),
+            PartEvent::Bus(Some(BusEvent::Eos) | None) => return Err(OutputError::Ended),
+        }
+        Ok(())
+    }
+
+    /// The recording itself has everything that was written ahead.
+    async fn end_ahead(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.end().await;
+        }
+        if let Some(part) = &self.part {
+            let (path, wanted) = (part.path().to_owned(), part.wanted());
+            self.prove(path, wanted);
         }
     }
 
@@ -294,40 +339,91 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
+    /// Begins the next file, which may take the place of one that was written ahead.
     async fn open(&mut self, at: u64, video: bool, audio: bool, reel: &mut Reel) -> Result<(), OutputError> {
+        self.ahead.take_if(|ahead| !ahead.has_begun());
+        let forms = self.known.of(video, audio);
+        let replaced = self.ahead.as_mut().and_then(Ahead::claim);
+        if self.ahead.is_some() {
+            self.settled.get_or_insert(tokio::time::Instant::now() + SETTLED);
+        }
+        let part = self.begin(at, forms, replaced, reel).await?;
+        if part.name().is_none() {
+            self.prove(part.path().to_owned(), Wanted { video, audio });
+        }
+        self.part = Some(part);
+        Ok(())
+    }
+
+    /// Begins a file.
+    async fn begin(
+        &mut self,
+        at: u64,
+        forms: Forms,
+        replaced: Option<PathBuf>,
+        reel: &mut Reel,
+    ) -> Result<Part, OutputError> {
         let late = self.output.clock.running_time().nseconds().saturating_sub(at);
         let start = jiff::Timestamp::now() - Duration::from_nanos(late);
         let session = &self.output.session;
         // What a manifest names keeps its name, and so does what a killed bridge has left.
         let aside = !(session.resume || session.manifest);
         let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &session.room, aside));
-        let forms = self.known.of(video, audio);
         part::check(self.file.container, &forms)?;
-        let path = naming.create(start)?;
+        let (path, name) = match replaced {
+            Some(name) => (ahead::create_beside(&name)?, name),
+            None => naming.create(start).map(|path| (path.clone(), path))?,
+        };
         if self.former.is_some() {
-            tracing::info!(output = %self.output.spec, file = %path.display(), "the recording goes on in a further file");
+            tracing::info!(output = %self.output.spec, file = %name.display(), "the recording goes on in a further file");
         }
-        let part =
-            Part::open((self.file.container, self.file.template()), &path, &self.output.clock, &forms, start, at)
-                .await?;
-        self.part = Some(part);
-        let (name, at) = (self.output.spec.to_string(), Duration::from_nanos(at));
-        self.output.tell(OutputEvent::FileBegan { output: name, path: path.clone(), at }).await;
-        if !self.proven {
-            self.proven = true;
-            let wanted = Wanted { video, audio };
+        let template = (self.file.container, self.file.template());
+        let mut part = Part::open(template, &path, &self.output.clock, &forms, start, at).await?;
+        if path == name {
+            tell_began(self.output, name, Duration::from_nanos(at)).await;
+        } else {
+            // Until it has its name, what has the name began when it was said.
+            part.call(name);
+        }
+        Ok(part)
+    }
+
+    async fn obey_ahead(&mut self, step: Step<Tapped>, reel: &mut Reel) -> Result<(), OutputError> {
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
+        match step {
+            Step::Open { at, video, audio } => {
+                let forms = ahead.forms(video, audio);
+                let part = self.begin(at, forms, None, reel).await?;
+                if let Some(ahead) = &mut self.ahead {
+                    ahead.begin(part);
+                }
+            }
+            // What is lost here comes again.
+            Step::Give(unit) => drop(ahead.part(0).map(|part| part.give(unit.kind, &unit.payload))),
+            Step::GiveFormer(unit) => drop(ahead.part(1).map(|part| part.give(unit.kind, &unit.payload))),
+            Step::Close => {}
+            Step::End(kind) => drop(ahead.part(0).map(|part| part.end(kind))),
+            Step::Ask(_) => return self.obey(step, reel).await,
+        }
+        Ok(())
+    }
+
+    /// Proves that the first file plays.
+    fn prove(&mut self, path: PathBuf, wanted: Wanted) {
+        if !std::mem::replace(&mut self.proven, true) {
             self.proof = Some(Box::pin(async move {
                 probe::first_frames(Source::File(path.clone()), wanted, FIRST_FRAMES).await?;
                 Ok(Play::file(&path))
             }));
         }
-        Ok(())
     }
 
     fn hand_over(&mut self, reel: &mut Reel) {
         self.finish_former(reel);
         if let Some(part) = self.part.take() {
             reel.finishing.spawn(part.finish(self.now_or_end()));
+        } else if let Some(ahead) = self.ahead.take() {
+            ahead.hand_over(reel, self.now_or_end());
         }
     }
 
@@ -343,12 +439,17 @@ impl<'a> Recording<'a> {
     }
 }
 
+/// Says that a file has begun, or that another has taken its place.
+async fn tell_began(output: &Output, path: PathBuf, at: Duration) {
+    output.tell(OutputEvent::FileBegan { output: output.spec.to_string(), path, at }).await;
+}
+
 /// How many units were lost: one or none.
 fn give(part: Option<&mut Part>, unit: Unit<Tapped>) -> u64 {
     u64::from(!part.is_some_and(|part| part.give(unit.kind, &unit.payload)))
 }
 
-async fn next_event(part: &mut Option<Part>) -> Result<Option<BusEvent>, OutputError> {
+async fn next_event(part: Option<&mut Part>) -> Result<PartEvent, OutputError> {
     match part {
         Some(part) => part.next_event().await,
         None => std::future::pending().await,

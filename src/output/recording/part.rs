@@ -1,5 +1,6 @@
 //! One file of a recording while it is written.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
 use super::super::OutputError;
 use super::super::spec::Container;
@@ -19,7 +21,9 @@ use crate::media::clock::MediaClock;
 use crate::media::pipeline::LivePipeline;
 use crate::media::producer::Tapped;
 use crate::media::template::{self, Ends};
+use crate::probe::Wanted;
 use crate::terms::MediaKind;
+use crate::writers;
 
 /// How long muxer and sink may take to write what they hold.
 const END_OF_STREAM: Duration = Duration::from_secs(5);
@@ -36,14 +40,22 @@ pub(super) struct Finished {
     /// When it had to end, on the bridge's clock.
     pub(super) until: Duration,
     pub(super) bytes: u64,
+    /// It got its name just now, and began then, on the bridge's clock.
+    pub(super) placed: Option<Duration>,
 }
 
 /// A file while it is written.
 #[derive(Debug)]
 pub(super) struct Part {
     live: LivePipeline,
-    syncing: Syncing,
+    /// Others see that it is written.
+    _written: Option<File>,
+    /// Not while it changes its place.
+    syncing: Option<Syncing>,
     path: PathBuf,
+    /// The name that it takes when the disk has as much of it as of the file which has the name now.
+    name: Option<PathBuf>,
+    placing: Option<JoinHandle<std::io::Result<()>>>,
     container: Container,
     ends: Ends,
     /// Whether it can become a plain MP4: GStreamer 1.22 crashes when it copies VP9 into one.
@@ -54,6 +66,15 @@ pub(super) struct Part {
     /// Of its first picture or sound, and the end of its last, in ns on the bridge's clock.
     from: u64,
     until: u64,
+}
+
+/// What a file says while it is written.
+#[derive(Debug)]
+pub(super) enum PartEvent {
+    /// Its pipeline says something, or has ended.
+    Bus(Option<BusEvent>),
+    /// It has its name.
+    Placed,
 }
 
 /// Where one stream goes in.
@@ -138,11 +159,17 @@ impl Part {
         };
         let video = forms.video.as_ref().map(|caps| input("video", caps)).transpose()?;
         let audio = forms.audio.as_ref().map(|caps| input("audio", caps)).transpose()?;
-        let syncing = Syncing::start(path);
+        let written = writers::begin(path);
+        if let Err(error) = &written {
+            tracing::debug!(file = %path.display(), %error, "others do not see that it is written");
+        }
         let mut part = Self {
             live,
-            syncing,
+            _written: written.ok(),
+            syncing: Some(Syncing::start(path)),
             path: path.to_owned(),
+            name: None,
+            placing: None,
             container,
             ends,
             plain,
@@ -212,12 +239,66 @@ impl Part {
         }
     }
 
-    /// What its pipeline says next; fails when the disk does not take what was written.
-    pub(super) async fn next_event(&mut self) -> Result<Option<BusEvent>, OutputError> {
+    /// What happens next; fails when the disk does not take what was written.
+    pub(super) async fn next_event(&mut self) -> Result<PartEvent, OutputError> {
         tokio::select! {
-            event = self.live.next_event() => Ok(event),
-            error = self.syncing.failed() => Err(error),
+            event = self.live.next_event() => Ok(PartEvent::Bus(event)),
+            error = async { match &mut self.syncing { Some(syncing) => syncing.failed().await, None => std::future::pending().await } } => Err(error),
+            placed = async { match &mut self.placing { Some(placing) => placing.await, None => std::future::pending().await } } => {
+                self.placed(placed)?;
+                self.syncing = Some(Syncing::start(&self.path));
+                Ok(PartEvent::Placed)
+            }
         }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a player finds in it.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { video: self.ends.video.is_some(), audio: self.ends.audio.is_some() }
+    }
+
+    /// It is to have this name in the end, which another file has as yet.
+    pub(super) fn call(&mut self, name: PathBuf) {
+        self.name = Some(name);
+    }
+
+    /// The name that it does not have yet.
+    pub(super) fn name(&self) -> Option<&Path> {
+        self.name.as_deref()
+    }
+
+    /// Has it take the place of the file with its name as soon as the disk has what was written. False when not all that was given was
+    /// written yet.
+    pub(super) fn place(&mut self) -> bool {
+        let inputs = [&self.video, &self.audio].into_iter().flatten();
+        let behind = inputs.filter_map(|input| input.appsrc.current_level_time()).any(|level| !level.is_zero());
+        if let (Some(name), None, false) = (&self.name, &self.placing, behind) {
+            // Nothing looks for it where it was while it moves.
+            self.syncing = None;
+            self.placing = Some(syncing::move_to(&self.path, name));
+        }
+        !behind
+    }
+
+    fn placed(&mut self, moved: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), OutputError> {
+        self.placing = None;
+        moved.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(OutputError::io(&self.path))?;
+        self.path = self.name.take().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Waits until it has its name, when everything is written.
+    async fn settle(&mut self) -> Result<(), OutputError> {
+        let Some(name) = &self.name else { return Ok(()) };
+        self.syncing = None;
+        let moving = self.placing.take().unwrap_or_else(|| syncing::move_to(&self.path, name));
+        let moved = moving.await;
+        self.placed(moved)
     }
 
     /// When its own time begins, in ns on the bridge's clock.
@@ -245,6 +326,8 @@ impl Part {
         });
         self.live.stop().await;
         ended?;
+        let placed = self.name.is_some().then(|| Duration::from_nanos(self.from));
+        self.settle().await?;
         if self.container == Container::Mp4 && self.plain {
             seekable::make(&self.path, self.ends).await;
         }
@@ -252,7 +335,28 @@ impl Part {
         syncing::complete(&self.path).await?;
         let bytes = std::fs::metadata(&self.path).map_err(OutputError::io(&self.path))?.len();
         let duration = Duration::from_nanos(self.until.saturating_sub(self.from));
-        Ok(Finished { file: self.path, start: self.start, duration, until: Duration::from_nanos(until), bytes })
+        let until = Duration::from_nanos(until);
+        Ok(Finished { file: self.path, start: self.start, duration, until, bytes, placed })
+    }
+
+    /// Stops, and takes the file away, unless it has its name or just gets it: then it is given back.
+    pub(super) async fn discard(mut self) -> Option<Self> {
+        if self.placing.is_some()
+            && let Err(error) = self.settle().await
+        {
+            tracing::debug!(%error, "the file stays where it is");
+        }
+        if self.name.is_none() {
+            return Some(self);
+        }
+        self.live.stop().await;
+        std::fs::remove_file(&self.path).ok();
+        None
+    }
+
+    /// Stops; the file is another's, or nobody's.
+    pub(super) async fn drop_quietly(self) {
+        self.live.stop().await;
     }
 
     /// Stops without an end: what is on the disk stays, unless that is nothing. Returns which file it was, and how long.

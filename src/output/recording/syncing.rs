@@ -62,6 +62,12 @@ async fn run(path: PathBuf) -> OutputError {
     }
 }
 
+/// Puts a file in the place of another when the disk has what was written to it: a power cut leaves one or the other.
+pub(super) fn move_to(from: &Path, to: &Path) -> JoinHandle<std::io::Result<()>> {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    tokio::task::spawn_blocking(move || durable::data(&from).and_then(|()| std::fs::rename(&from, &to)))
+}
+
 /// Waits until the disk has all of a file that is complete, and its name.
 pub(super) async fn complete(path: &Path) -> Result<(), OutputError> {
     let file = path.to_owned();
