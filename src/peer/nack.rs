@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(receiver.pass(Duration::from_secs(10)), []);
     }
 
-    /// With the pace fixed at 20 ms, as it was: 2, 5, 10 and 10 requests for each.
+    /// With the pace fixed at 20 ms, as it was: two requests for each where a trip takes 30 ms.
     #[test]
     fn a_packet_is_asked_for_again_when_its_answer_should_have_come() {
         for (trip, requests) in [(30, 1), (100, 5), (250, 1), (400, 1)] {
