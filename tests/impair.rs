@@ -23,6 +23,8 @@ struct Received {
     copy: Value,
     /// That of the recording of the mix.
     mix: Value,
+    /// How many pictures of the mix this machine was too slow for.
+    unencoded: f64,
     /// Seconds from the joining of the bridge to its end.
     wall: f64,
 }
@@ -49,7 +51,8 @@ impl Received {
         ["video", "audio"].iter().map(|kind| Self::stream(&self.copy, kind)["decode_errors"].as_u64().unwrap()).sum()
     }
 
-    /// Asserts what holds on every network: the mix is as long as the time that passed, and has no hole.
+    /// Asserts what holds on every network: the mix is as long as the time that passed, and has no hole but for the pictures
+    /// that the bridge itself says this machine was too slow to encode.
     fn assert_timeline(&self) {
         for kind in ["video", "audio"] {
             let stream = Self::stream(&self.mix, kind);
@@ -60,7 +63,9 @@ impl Received {
                 self.wall,
                 self.mix
             );
-            assert_eq!((&stream["decode_errors"], &stream["gaps"]["count"]), (&0.into(), &0.into()), "{:#}", self.mix);
+            let allowed = if kind == "video" { (self.unencoded + 0.1) / FPS } else { 0.0 };
+            assert_eq!(stream["decode_errors"], 0, "{:#}", self.mix);
+            assert!(stream["gaps"]["total"].as_f64().unwrap() <= allowed, "{allowed} s: {:#}", self.mix);
         }
     }
 }
@@ -90,7 +95,8 @@ async fn receive(settings: &str) -> Received {
     drop((person, server));
     eprintln!("{settings}: {}", wire.end().await);
     let wall = stopped["summary"]["duration"].as_f64().unwrap_or_else(|| panic!("{joined} {stopped:#}"));
-    Received { copy: probe(&copy, &[]).await, mix: probe(&mix, &[]).await, wall }
+    let unencoded = stopped["summary"]["frames_dropped"].as_f64().unwrap();
+    Received { copy: probe(&copy, &[]).await, mix: probe(&mix, &[]).await, unencoded, wall }
 }
 
 /// Percent of all packets, in both directions, that get lost on a way of 15 ms, and the part of the pictures that must come through.

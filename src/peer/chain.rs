@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
@@ -14,6 +14,8 @@ use rtc::shared::error::Error;
 pub(crate) enum Verdict {
     /// To the next interceptor.
     Pass,
+    /// To the next interceptor, marked as something that was sent before.
+    PassAgain,
     /// Nowhere.
     Drop,
 }
@@ -62,9 +64,14 @@ impl<S: Stage> Protocol<TaggedPacket, TaggedPacket, ()> for Staged<S> {
     type Time = Instant;
 
     fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Error> {
-        if self.stage.inbound(&mut message.message.packet) == Verdict::Pass {
-            self.reads.push_back(message);
+        match self.stage.inbound(&mut message.message.packet) {
+            Verdict::Pass => {}
+            Verdict::PassAgain => {
+                message.message.add(Attribute::Retransmission);
+            }
+            Verdict::Drop => return Ok(()),
         }
+        self.reads.push_back(message);
         Ok(())
     }
 

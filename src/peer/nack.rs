@@ -1,68 +1,44 @@
-//! Requests for lost packets (RFC 4585, section 6.2.1), with a clock that ticks only after a loss.
+//! Requests for lost packets (RFC 4585, section 6.2.1), with a clock that ticks only for them.
 //!
-//! The crate's generator looks for losses fifty times a second, and each look wakes the connection's whole driver, which for one
-//! participant costs as much as receiving does. Nothing can be missing while every packet is followed by the next one: so the
-//! generator's clock is hidden until a packet was left out, and again when it must have come or was asked for often enough.
+//! The crate's generator looks for losses all the time, and each look wakes the connection's whole driver, which for one participant
+//! costs as much as receiving does. It also asks again at a fixed pace, ten times before the first answer where a round trip takes
+//! 400 ms. Here each packet has a time of its own: soon after it was left out, and again when the answer should have come, as
+//! libwebrtc does it (`modules/video_coding/nack_requester.cc`).
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+mod losses;
+mod path;
 
-use rtc::interceptor::{Interceptor, NackGeneratorBuilder, NackGeneratorInterceptor, Packet, StreamInfo, TaggedPacket};
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use rtc::interceptor::{Attribute, AttributedPacket, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 use rtc::sansio::Protocol;
+use rtc::shared::TransportContext;
 use rtc::shared::error::Error;
 
-/// Requests go out after this time and soon again: a jitter buffer of 200 ms leaves time for several round trips.
-const INTERVAL: Duration = Duration::from_millis(20);
+use self::losses::Losses;
+use self::path::Path;
 
-/// How often a packet is asked for.
-const REQUESTS: u16 = 10;
-
-/// How long the clock ticks after a loss: long enough for all requests where packets are rare and the loss is seen late.
-const AWAKE: Duration = Duration::from_secs(1);
-
-/// The crate's generator, awake after losses only.
+/// The requests of one connection.
 pub(crate) struct Nacks {
-    generator: NackGeneratorInterceptor,
-    /// For each stream, the number that comes next when nothing is lost.
-    next: HashMap<u32, Option<u16>>,
-    wake: Option<Wake>,
-}
-
-/// When the clock ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wake {
-    /// Not before: packets that overtook one another are no loss yet.
-    from: Instant,
-    until: Instant,
+    /// Our own source, in whose name we ask.
+    sender: u32,
+    streams: HashMap<u32, Losses>,
+    path: Path,
+    reads: VecDeque<TaggedPacket>,
+    writes: VecDeque<TaggedPacket>,
 }
 
 impl Nacks {
     pub(crate) fn new() -> Self {
-        let generator = NackGeneratorBuilder::new()
-            .with_size(1024)
-            .with_interval(INTERVAL)
-            .with_skip_last_n(2)
-            .with_max_nacks_per_packet(REQUESTS)
-            .build();
-        Self { generator, next: HashMap::new(), wake: None }
-    }
-
-    fn note(&mut self, ssrc: u32, number: u16, now: Instant) {
-        let Some(next) = self.next.get_mut(&ssrc) else { return };
-        let ahead = next.map_or(0, |next| number.wrapping_sub(next));
-        // Half of all numbers are older (RFC 3550, appendix A.1): what was sent again, or a duplicate.
-        if ahead >= 0x8000 {
-            return;
+        Self {
+            sender: rand::random(),
+            streams: HashMap::new(),
+            path: Path::default(),
+            reads: VecDeque::new(),
+            writes: VecDeque::new(),
         }
-        *next = Some(number.wrapping_add(1));
-        if ahead > 0 {
-            let from = self.awake(now).map_or(now + INTERVAL, |wake| wake.from);
-            self.wake = Some(Wake { from, until: now + AWAKE });
-        }
-    }
-
-    fn awake(&self, now: Instant) -> Option<Wake> {
-        self.wake.filter(|wake| now < wake.until)
     }
 }
 
@@ -74,70 +50,80 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Nacks {
     type Time = Instant;
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtp(packet) = &message.message.packet {
-            let (ssrc, number) = (packet.header.ssrc, packet.header.sequence_number);
-            self.note(ssrc, number, message.now);
+        if let Packet::Rtp(packet) = &message.message.packet
+            && let Some(losses) = self.streams.get_mut(&packet.header.ssrc)
+        {
+            let again = message.message.has(&Attribute::Retransmission);
+            losses.note(packet.header.sequence_number, again, message.now, &mut self.path);
         }
-        self.generator.handle_read(message)
+        self.reads.push_back(message);
+        Ok(())
     }
 
     fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.generator.poll_read()
+        self.reads.pop_front()
     }
 
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.generator.handle_write(message)
+        self.writes.push_back(message);
+        Ok(())
     }
 
     fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.generator.poll_write()
+        self.writes.pop_front()
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        if self.awake(now).is_none() {
-            self.wake = None;
-            return Ok(());
+        for (ssrc, losses) in &mut self.streams {
+            let numbers = losses.ask(now, &self.path);
+            if numbers.is_empty() {
+                continue;
+            }
+            let nacks = nack_pairs_from_sequence_numbers(&numbers);
+            let request = TransportLayerNack { sender_ssrc: self.sender, media_ssrc: *ssrc, nacks };
+            let message = AttributedPacket::new(Packet::Rtcp(vec![Box::new(request)]));
+            self.writes.push_back(TaggedPacket { now, transport: TransportContext::default(), message });
         }
-        self.generator.handle_timeout(now)
+        Ok(())
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        let wake = self.wake?;
-        self.generator.poll_timeout().map(|due| due.max(wake.from))
+        self.streams.values().filter_map(Losses::due).min()
     }
 }
 
 impl Interceptor for Nacks {
-    fn bind_local_stream(&mut self, info: &StreamInfo) {
-        self.generator.bind_local_stream(info);
-    }
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
 
-    fn unbind_local_stream(&mut self, info: &StreamInfo) {
-        self.generator.unbind_local_stream(info);
-    }
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {
-        self.next.insert(info.ssrc, None);
-        self.generator.bind_remote_stream(info);
+        if info.rtcp_feedback.iter().any(|feedback| feedback.typ == "nack" && feedback.parameter.is_empty()) {
+            self.streams.insert(info.ssrc, Losses::default());
+        }
     }
 
     fn unbind_remote_stream(&mut self, info: &StreamInfo) {
-        self.next.remove(&info.ssrc);
-        self.generator.unbind_remote_stream(info);
+        self.streams.remove(&info.ssrc);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use rtc::interceptor::{AttributedPacket, RTCPFeedback};
-    use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
-    use rtc::rtp;
-    use rtc::shared::TransportContext;
+    use std::time::Duration;
 
+    use bytes::Bytes;
+    use rtc::interceptor::RTCPFeedback;
+    use rtc::rtp;
+
+    use super::losses::{GIVE_UP, REQUESTS};
     use super::*;
 
     const SSRC: u32 = 7;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
 
     struct Receiver {
         nacks: Nacks,
@@ -152,15 +138,20 @@ mod tests {
             Self { nacks, now: Instant::now() }
         }
 
-        fn packets(&mut self, numbers: impl IntoIterator<Item = u16>) {
-            for sequence_number in numbers {
-                let header = rtp::Header { version: 2, ssrc: SSRC, sequence_number, ..Default::default() };
-                let packet = rtp::Packet { header, payload: Bytes::from_static(&[1]) };
-                let message = AttributedPacket::new(Packet::Rtp(packet));
-                let tagged = TaggedPacket { now: self.now, transport: TransportContext::default(), message };
-                self.nacks.handle_read(tagged).unwrap();
-                assert!(self.nacks.poll_read().is_some());
+        fn packet(&mut self, sequence_number: u16, again: bool) {
+            let header = rtp::Header { version: 2, ssrc: SSRC, sequence_number, ..Default::default() };
+            let packet = rtp::Packet { header, payload: Bytes::from_static(&[1]) };
+            let mut message = AttributedPacket::new(Packet::Rtp(packet));
+            if again {
+                message.add(Attribute::Retransmission);
             }
+            let tagged = TaggedPacket { now: self.now, transport: TransportContext::default(), message };
+            self.nacks.handle_read(tagged).unwrap();
+            assert!(self.nacks.poll_read().is_some());
+        }
+
+        fn packets(&mut self, numbers: impl IntoIterator<Item = u16>) {
+            numbers.into_iter().for_each(|number| self.packet(number, false));
         }
 
         /// Lets time pass as the driver does, and returns when, in ms, it was woken and what was asked for.
@@ -175,6 +166,7 @@ mod tests {
                     let Packet::Rtcp(packets) = request.message.packet else { panic!() };
                     for packet in packets {
                         let nack = packet.as_any().downcast_ref::<TransportLayerNack>().unwrap();
+                        assert_eq!(nack.media_ssrc, SSRC);
                         asked.extend(nack.nacks.iter().flat_map(|pair| pair.packet_list()));
                     }
                 }
@@ -183,6 +175,19 @@ mod tests {
             self.now = end;
             woken
         }
+
+        /// Loses so many packets, one after the other, on a way where an answer takes this long, and returns how often each was
+        /// asked for until it came.
+        fn lose(&mut self, numbers: impl IntoIterator<Item = u16>, trip: Duration) -> Vec<usize> {
+            let lose = |number: u16| {
+                self.packets([number.wrapping_sub(1), number.wrapping_add(1)]);
+                let first = self.pass(ms(20)).len();
+                let more = self.pass(trip - ms(15)).len();
+                self.packet(number, true);
+                first + more
+            };
+            numbers.into_iter().map(lose).collect()
+        }
     }
 
     #[test]
@@ -190,42 +195,86 @@ mod tests {
         let mut receiver = Receiver::new();
         for number in 65_500..=65_535_u16 {
             receiver.packets([number]);
-            assert_eq!(receiver.pass(Duration::from_millis(20)), []);
+            assert_eq!(receiver.pass(ms(20)), []);
         }
         receiver.packets([0, 1, 2]);
         assert_eq!(receiver.pass(Duration::from_secs(10)), []);
     }
 
+    /// With the pace fixed at 20 ms, as it was: two requests for each where a trip takes 30 ms.
     #[test]
-    fn a_lost_packet_is_asked_for_ten_times_and_then_it_is_quiet_again() {
-        let mut receiver = Receiver::new();
-        receiver.packets(0..100);
-        receiver.pass(Duration::from_secs(5));
-        receiver.packets([101, 102, 103, 104]);
-        let woken = receiver.pass(Duration::from_secs(5));
-        let asked: Vec<_> = woken.iter().filter(|(_, asked)| *asked == [100]).map(|(at, _)| *at).collect();
-        assert_eq!(asked, [20, 40, 60, 80, 100, 120, 140, 160, 180, 200]);
-        assert!(woken.iter().all(|(at, _)| *at <= AWAKE.as_millis()), "{woken:?}");
-        receiver.packets([105, 106]);
-        assert_eq!(receiver.pass(Duration::from_secs(5)), []);
+    fn a_packet_is_asked_for_again_when_its_answer_should_have_come() {
+        for (trip, requests) in [(30, 1), (100, 5), (250, 1), (400, 1)] {
+            let mut receiver = Receiver::new();
+            receiver.lose((1..10).map(|number| 2 * number), ms(trip));
+            let asked = receiver.lose((10..30).map(|number| 2 * number), ms(trip));
+            assert_eq!(asked, [requests; 20], "{trip} ms");
+        }
     }
 
     #[test]
-    fn what_comes_late_by_itself_is_not_asked_for() {
-        let mut receiver = Receiver::new();
-        receiver.packets([1, 2, 5, 6, 7, 8]);
-        receiver.pass(Duration::from_millis(10));
-        receiver.packets([4, 3]);
-        assert!(receiver.pass(Duration::from_secs(5)).iter().all(|(_, asked)| asked.is_empty()));
+    fn what_does_not_come_is_asked_for_so_often_and_so_long_and_then_it_is_quiet_again() {
+        for (trip, at) in [(30, vec![5, 47, 90, 132, 175, 217, 260, 302, 345, 387]), (400, vec![5, 505])] {
+            let mut receiver = Receiver::new();
+            receiver.lose((1..10).map(|number| 2 * number), ms(trip));
+            receiver.pass(Duration::from_secs(5));
+            receiver.packets(20..100);
+            receiver.packets([101, 102]);
+            let woken = receiver.pass(Duration::from_secs(5));
+            let asked: Vec<_> = woken.iter().filter(|(_, asked)| *asked == [100]).map(|(at, _)| *at).collect();
+            assert_eq!(asked, at, "{trip} ms");
+            assert!(asked.len() <= REQUESTS as usize && asked.iter().all(|at| *at < GIVE_UP.as_millis()));
+            receiver.packets([103, 104]);
+            assert_eq!(receiver.pass(Duration::from_secs(5)), []);
+        }
     }
 
     #[test]
-    fn a_second_loss_is_asked_for_while_the_first_is() {
+    fn what_comes_late_by_itself_is_waited_for() {
         let mut receiver = Receiver::new();
-        receiver.packets([1, 2, 4, 5, 6]);
-        receiver.pass(Duration::from_millis(390));
-        receiver.packets([8, 9, 10]);
-        let asked = receiver.pass(Duration::from_secs(1)).into_iter().filter(|(_, asked)| *asked == [7]).count();
-        assert_eq!(asked, usize::from(REQUESTS));
+        receiver.lose([10], ms(30));
+        receiver.packets([12, 15, 16]);
+        receiver.pass(ms(12));
+        receiver.packets([14, 13]);
+        assert_eq!(receiver.pass(Duration::from_secs(1)), []);
+        // Where that happened, a little longer.
+        receiver.packets([18]);
+        receiver.pass(ms(9));
+        receiver.packets([17]);
+        assert_eq!(receiver.pass(Duration::from_secs(1)), []);
+    }
+
+    #[test]
+    fn losses_are_asked_for_each_at_its_time_and_across_the_wrap() {
+        let mut receiver = Receiver::new();
+        receiver.packets([65_533, 65_535]);
+        assert_eq!(receiver.pass(ms(8)), [(5, vec![65_534])]);
+        receiver.packets([2]);
+        assert_eq!(receiver.pass(ms(20)), [(5, vec![0, 1])]);
+        receiver.packet(65_534, true);
+        receiver.packet(1, true);
+        assert!(receiver.pass(2 * GIVE_UP).iter().all(|(_, asked)| asked.is_empty() || *asked == [0]));
+    }
+
+    #[test]
+    fn a_stream_that_jumps_is_no_loss_and_endless_losses_do_not_grow() {
+        let mut receiver = Receiver::new();
+        receiver.packets([1, 30_000, 30_002]);
+        assert_eq!(receiver.pass(ms(6)), [(5, vec![30_001])]);
+        for number in 0..30_u16 {
+            receiver.packets([30_003 + number * 900]);
+        }
+        let asked: usize = receiver.pass(ms(6)).iter().map(|(_, asked)| asked.len()).sum();
+        assert_eq!(asked, 1000);
+    }
+
+    #[test]
+    fn streams_that_send_nothing_again_are_not_asked() {
+        let mut nacks = Nacks::new();
+        let pli = RTCPFeedback { typ: "nack".into(), parameter: "pli".into() };
+        nacks.bind_remote_stream(&StreamInfo { ssrc: SSRC, rtcp_feedback: vec![pli], ..Default::default() });
+        let mut receiver = Receiver { nacks, now: Instant::now() };
+        receiver.packets([1, 5]);
+        assert_eq!(receiver.pass(GIVE_UP), []);
     }
 }

@@ -86,7 +86,7 @@ fn decapsulate(packet: &mut rtp::Packet, ssrc: u32, payload_type: u8) -> Verdict
     packet.header.payload_type = payload_type;
     packet.header.padding = false;
     packet.payload = packet.payload.slice(2..);
-    Verdict::Pass
+    Verdict::PassAgain
 }
 
 impl Stage for RtxDecapsulator {
@@ -154,7 +154,7 @@ mod tests {
     fn inbound(stage: &mut RtxDecapsulator, packet: rtp::Packet) -> Option<rtp::Packet> {
         let mut packet = Packet::Rtp(packet);
         match (stage.inbound(&mut packet), packet) {
-            (Verdict::Pass, Packet::Rtp(packet)) => Some(packet),
+            (Verdict::Pass | Verdict::PassAgain, Packet::Rtp(packet)) => Some(packet),
             _ => None,
         }
     }

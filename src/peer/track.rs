@@ -12,6 +12,7 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use super::keyframe::KeyframeRequester;
 use super::packet::RtpPacket;
 use super::simulcast::{SharedSimulcast, Simulcast};
+use crate::rtp::begins_keyframe;
 use crate::terms::{Codec, MediaKind, PayloadType, Ssrc};
 
 /// Which codec each payload type of a connection means; changes with each negotiation.
@@ -110,6 +111,9 @@ impl InboundTrack {
             };
             let codec = self.payload_types.codec(packet.header.payload_type);
             let packet = RtpPacket::new(packet, codec);
+            if self.kind == MediaKind::Video && codec.is_some_and(|codec| begins_keyframe(codec, packet.payload())) {
+                self.keyframes.arrived(packet.ssrc());
+            }
             let Some(layers) = &self.layers else {
                 self.keyframes.of(packet.ssrc());
                 return Some(packet);
