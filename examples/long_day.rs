@@ -18,8 +18,12 @@ use std::time::Duration;
 
 use long_day::{Failure, Plan};
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Failure> {
+    roomcast::memory::limit_heaps()?;
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u32>());
     let hours = arguments.next().transpose()?.unwrap_or(24);
     let rate = arguments.next().transpose()?.unwrap_or(20);

@@ -10,6 +10,9 @@
 
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
+#[path = "../tests/support/line.rs"]
+mod line;
+
 use std::collections::HashSet;
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -18,14 +21,16 @@ use bytes::Bytes;
 use roomcast::bridge::{self, BridgeConfig, Event as BridgeEvent, Record, Snapshot};
 use roomcast::media::layout::Size;
 use roomcast::media::mixer::Canvas;
-use roomcast::peer::{Network, NetworkConfig, OutboundTrack, Peer, PeerConfig, PeerEvent, RtpPacket};
+use roomcast::peer::{Network, NetworkConfig, OutboundTrack, RtpPacket};
 use roomcast::server::{Limits, ListenAddress, ServerConfig, serve};
-use roomcast::signaling::{self, CallPolicy, Command, Event, JoinOptions, RoomUrl, is_gateway};
+use roomcast::signaling::RoomUrl;
 use roomcast::terms::{Codec, ParticipantId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use line::Line;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -40,8 +45,12 @@ const GROWTH_KB: u64 = 16 * 1024;
 /// 20 ms of Opus silence.
 const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Failure> {
+    roomcast::memory::limit_heaps()?;
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
     let people = arguments.next().transpose()?.unwrap_or(50);
     let joins = arguments.next().transpose()?.unwrap_or(1000);
@@ -230,47 +239,16 @@ struct Caller {
 impl Caller {
     /// Joins and waits until the bridge hears us; then until `leave`, or leaves at once.
     async fn stay(mut self, leave: Option<CancellationToken>) -> Result<(), Failure> {
-        let (call, id_prefix) = (Some(CallPolicy::None), Some("soak-"));
-        let options = JoinOptions { call, id_prefix, ..JoinOptions::default() };
-        let mut session = signaling::join(self.room.clone(), options, CancellationToken::new());
-        let (events, mut peer_events) = mpsc::channel(256);
-        let config = PeerConfig {
-            ice_servers: Vec::new(),
-            network: self.network.clone(),
-            codecs: vec![Codec::Opus, Codec::Vp8],
-            polite: true,
-            sends: true,
-        };
-        let peer = Peer::start(ParticipantId::new("bridge"), config, events).await?;
-        let sending = tokio::spawn(send_silence(peer.add_outbound(Codec::Opus).await?));
-        let (mut me, mut bridge, mut is_heard) = (None, None, false);
+        let mut line = Line::join(self.room.clone(), self.network.clone(), "soak-").await?;
+        let sending = tokio::spawn(send_silence(line.peer().add_outbound(Codec::Opus).await?));
+        let mut is_heard = false;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             tokio::select! {
-                event = session.events.recv() => match event.ok_or("the room is gone")? {
-                    Event::Joined { me: id, .. } => me = Some(id),
-                    Event::Description { peer: id, description } if is_gateway(&id) => {
-                        peer.handle_description(description).await?;
-                        bridge = Some(id);
-                    }
-                    Event::Candidate { peer: id, candidate } if is_gateway(&id) => {
-                        peer.handle_candidate(candidate).await?;
-                    }
-                    _ => {}
-                },
-                Some(event) = peer_events.recv() => {
-                    let Some(peer) = bridge.clone() else { continue };
-                    let command = match event {
-                        PeerEvent::LocalDescription(description) => Command::Description { peer, description },
-                        PeerEvent::LocalCandidate(candidate) => Command::Candidate { peer, candidate },
-                        PeerEvent::Failed { reason } => return Err(reason.into()),
-                        _ => continue,
-                    };
-                    session.commands.send(command).await?;
-                }
+                heard = line.hear() => line.follow(heard?).await?,
                 changed = self.heard.changed(), if !is_heard => {
                     changed?;
-                    is_heard = me.as_ref().is_some_and(|me| self.heard.borrow_and_update().contains(me));
+                    is_heard = line.me().is_some_and(|me| self.heard.borrow_and_update().contains(me));
                     if is_heard && leave.is_none() {
                         break;
                     }
@@ -280,10 +258,7 @@ impl Caller {
             }
         }
         sending.abort();
-        peer.close().await;
-        session.commands.send(Command::Leave).await.ok();
-        session.closed().await?;
-        Ok(())
+        line.leave().await
     }
 }
 

@@ -16,7 +16,7 @@
 //! output                            what leaves: RTP, HLS, files, MPEG-TS; sees media's producers and probe
 //! signaling  media  peer  probe     know nothing of each other
 //! rtp                               packets, the taps that hand them out, and their numbering
-//! terms  telemetry  durable  machine  pace   the words they share: Codec, SessionDescription, IceCandidate …; logging; what a power cut leaves; load
+//! terms  telemetry  durable  machine  memory  pace   the words they share: Codec, SessionDescription, IceCandidate …; logging; what a power cut leaves; load
 //! ```
 //!
 //! Data flows one way: `bridge` hands the RTP of each `peer` to a `media::ingest`, which decodes it for `media::mixer`, which
@@ -31,6 +31,7 @@ mod durable;
 pub mod fuzzing;
 pub mod machine;
 pub mod media;
+pub mod memory;
 pub mod output;
 mod pace;
 pub mod peer;

@@ -49,13 +49,6 @@ pub(crate) struct Needs {
     pub(crate) may_wait: Decoding,
 }
 
-impl Needs {
-    /// Whether packets of some kind wait for one another on their way.
-    pub(crate) fn come_in_bursts(&self) -> bool {
-        self.may_wait.audio || self.may_wait.video
-    }
-}
-
 /// Where a participant's packets can be taken as they come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Taps {

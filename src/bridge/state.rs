@@ -72,6 +72,8 @@ pub struct OutputState {
     pub pushed: u64,
     /// Access units lost because it was too slow.
     pub dropped: u64,
+    /// Access units that wait in its queues: with each participant's and encoder's delay, all that is ever between the room and a reader.
+    pub waiting: u64,
 }
 
 /// Where an output is in its life.

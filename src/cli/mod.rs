@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use roomcast::media::template;
+use roomcast::memory;
 use roomcast::telemetry::{self, LogFormat};
 use tokio::runtime::Runtime;
 
@@ -157,6 +158,9 @@ impl Cli {
             return ExitCode::SUCCESS;
         }
         telemetry::start(self.log_format);
+        if let Err(error) = memory::limit_heaps() {
+            tracing::debug!(%error, "memory may grow: MALLOC_ARENA_MAX=2 prevents it");
+        }
         let outcome = self.start();
         let exit = outcome.unwrap_or_else(|failure| {
             report(&failure.error);

@@ -5,6 +5,7 @@
 //! never blocks: the queue in front is bounded and drops its oldest packet.
 
 mod av1_sizes;
+mod bursts;
 mod continuity;
 mod decoders;
 mod forward;
@@ -23,6 +24,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use tokio::sync::Notify;
 
+use self::bursts::Bursts;
 use self::decoders::{Sinks, decode_new_pads};
 use self::gate::Gate;
 pub use self::input::Input;
@@ -63,6 +65,7 @@ pub struct Ingest {
     raw: [Producer; 2],
     encoded: [Producer; 2],
     gates: [Gate; 2],
+    bursts: [Bursts; 2],
     frames: Arc<AtomicU64>,
 }
 
@@ -92,11 +95,12 @@ impl Ingest {
         ];
         let gates = [Gate::new(settings.decode.audio), Gate::new(settings.decode.video)];
         let [audio_gate, video_gate] = gates.clone();
-        let sinks = [("audio", audio_gate), ("video", video_gate)].map(|(kind, gate)| Sinks {
-            raw: appsink(kind),
-            encoded: appsink(&format!("{kind}-encoded")),
-            gate,
-        });
+        let bursts = [Bursts::default(), Bursts::default()];
+        let [audio_bursts, video_bursts] = bursts.clone();
+        let sinks =
+            [("audio", audio_gate, audio_bursts), ("video", video_gate, video_bursts)].map(|(kind, gate, bursts)| {
+                Sinks { raw: appsink(kind), encoded: appsink(&format!("{kind}-encoded")), gate, bursts }
+            });
         for sink in sinks.iter().flat_map(|sinks| [&sinks.raw, &sinks.encoded]) {
             add(&pipeline, sink)?;
         }
@@ -110,7 +114,7 @@ impl Ingest {
             payload_types.lock().unwrap_or_else(PoisonError::into_inner).get(&(session, payload_type)).cloned()
         });
         decode_new_pads(&pipeline, &rtpbin, sinks, sync, keyframe_wanted);
-        Ok(Self { pipeline: LivePipeline::new(pipeline, clock), rtpbin, inputs, raw, encoded, gates, frames })
+        Ok(Self { pipeline: LivePipeline::new(pipeline, clock), rtpbin, inputs, raw, encoded, gates, bursts, frames })
     }
 
     /// Starts to take packets.
@@ -140,10 +144,12 @@ impl Ingest {
         self.gates[1].set(decoding.video);
     }
 
-    /// Whether packets come in bursts, because nobody needs them at once: more of them at a time than the jitter buffer's budget,
-    /// which would otherwise drop what it has not passed on yet.
-    pub fn take_bursts(&self, bursts: bool) {
-        self.rtpbin.set_property("drop-on-latency", !bursts);
+    /// What comes in bursts, because nobody needs it at once, and goes on as it came in bursts too. These have more packets than
+    /// the jitter buffer's budget, which would otherwise drop what it has not passed on yet.
+    pub fn take_bursts(&self, bursts: Decoding) {
+        self.rtpbin.set_property("drop-on-latency", !bursts.audio && !bursts.video);
+        self.bursts[0].set(bursts.audio);
+        self.bursts[1].set(bursts.video);
     }
 
     /// Pictures decoded so far.

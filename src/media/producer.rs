@@ -27,8 +27,10 @@ pub enum Patience {
     /// An encoder of sound: two seconds. It works off what has gathered a hundred times faster than it came, so patience
     /// costs no delay.
     Sound,
-    /// An output: two seconds, enough for a slow disk or a hiccup of the network.
+    /// An output: two seconds, enough for a hiccup of the network. As much again waits in its template's queues.
     Output,
+    /// An output to a disk: four seconds. Its template has no queue: each would be a thread more to wake for each access unit.
+    Disk,
 }
 
 impl Patience {
@@ -37,6 +39,7 @@ impl Patience {
             Self::Stage => gst::ClockTime::from_mseconds(500),
             Self::Encoder => gst::ClockTime::from_mseconds(300),
             Self::Sound | Self::Output => gst::ClockTime::from_seconds(2),
+            Self::Disk => gst::ClockTime::from_seconds(4),
         }
     }
 }
@@ -158,6 +161,11 @@ impl Feed {
     /// Buffers lost because the consumer was too slow.
     pub fn dropped(&self) -> u64 {
         self.0.dropped()
+    }
+
+    /// Buffers that the consumer has not taken yet.
+    pub fn waiting(&self) -> u64 {
+        self.0.appsrc().current_level_buffers()
     }
 
     /// Unlinks and tells the consumer that its stream has ended.

@@ -85,7 +85,7 @@ impl Progress {
 impl Attached {
     /// Builds `pipelines/{template}.launch` and links its ends `video` and `audio` to the streams.
     pub(crate) fn build(
-        template: &str,
+        (template, patience): (&str, Patience),
         name: &str,
         clock: &MediaClock,
         sources: &Sources,
@@ -99,7 +99,7 @@ impl Attached {
                 .downcast::<gst_app::AppSrc>()
                 .map_err(|_| MediaError::Link(format!("pipelines/{template}.launch: `{end}` is not an appsrc")))?;
             let pad = source_pad(&live, end)?;
-            Ok::<_, MediaError>((producer.feed(&appsrc, Patience::Output)?, pad))
+            Ok::<_, MediaError>((producer.feed(&appsrc, patience)?, pad))
         };
         let picture = sources.video.as_ref().map(|producer| feed("video", producer)).transpose()?;
         let sound = sources.audio.as_ref().map(|producer| feed("audio", producer)).transpose()?;
@@ -153,6 +153,11 @@ impl Attached {
     /// Access units handed to the output, and those it was too slow for.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.feeds.iter().map(Feed::pushed).sum(), self.feeds.iter().map(Feed::dropped).sum())
+    }
+
+    /// Access units that the output has not taken yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.feeds.iter().map(Feed::waiting).sum()
     }
 
     /// What each stream was offered, and up to where it was taken.

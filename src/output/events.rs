@@ -36,6 +36,8 @@ pub enum OutputEvent {
         pushed: u64,
         /// Access units lost because it was too slow.
         dropped: u64,
+        /// Access units that wait to be taken.
+        waiting: u64,
     },
     /// A file of a recording has its first picture, or its first sound where it has no pictures.
     FileBegan {

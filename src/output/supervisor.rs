@@ -242,7 +242,8 @@ impl Output {
         }
         let Some(tail) = tail::tail(spec, &self.session, &self.streams, attempt)? else { return Ok(()) };
         tail.accept(&forms)?;
-        let mut attached = Attached::build(tail.template(), &self.name, &self.clock, &sources, &forms)?;
+        let mut attached =
+            Attached::build((tail.template(), tail.patience()), &self.name, &self.clock, &sources, &forms)?;
         tail.configure(&attached)?;
         if let Err(error) = attached.play().await {
             attached.abandon().await;
@@ -291,7 +292,8 @@ impl Output {
                 _ = count.tick() => {
                     let ((pushed, dropped), (sent, lost)) = (attached.counters(), tail.counters());
                     let (pushed, dropped) = (pushed + sent, dropped + lost);
-                    self.tell(OutputEvent::Counted { output: spec.to_string(), pushed, dropped }).await;
+                    let (output, waiting) = (spec.to_string(), attached.waiting());
+                    self.tell(OutputEvent::Counted { output, pushed, dropped, waiting }).await;
                     if stall.after(attached.flows()) {
                         break OutputError::Stalled(stall::LIMIT);
                     }

@@ -25,6 +25,7 @@ use super::ts_udp::TsUdpTail;
 use super::uplink::{Uplink, UplinkError};
 use super::whip::WhipTail;
 use crate::media::elements::Job;
+use crate::media::producer::Patience;
 use crate::probe::Wanted;
 use crate::rtp::Protection;
 use crate::terms::Codec;
@@ -67,6 +68,11 @@ pub(crate) trait Tail: Send + Sync + fmt::Debug {
     /// every `--gop` seconds then. An encoder makes them by itself.
     fn asks_for_keyframes(&self) -> bool {
         false
+    }
+
+    /// How far it may lag before something is left out.
+    fn patience(&self) -> Patience {
+        Patience::Output
     }
 
     /// Sets locations, hosts and ports on the built pipeline, before it plays.

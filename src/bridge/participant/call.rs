@@ -75,7 +75,7 @@ impl<'a> Call<'a> {
         state: watch::Sender<ParticipantState>,
         (taps, needs): (Taps, Needs),
     ) -> Self {
-        ingest.take_bursts(needs.come_in_bursts());
+        ingest.take_bursts(needs.may_wait);
         Self {
             taps,
             ways: reader::Ways::new(needs),
@@ -146,7 +146,7 @@ impl<'a> Call<'a> {
             Message::Need(needs) => {
                 self.ways.set(needs);
                 self.ingest.decode(needs.decode);
-                self.ingest.take_bursts(needs.come_in_bursts());
+                self.ingest.take_bursts(needs.may_wait);
                 self.request_keyframe();
                 return Ok(());
             }

@@ -23,10 +23,10 @@ impl Room {
                 let participant = self.instances.participant(&output);
                 self.tell(Event::OutputFailed { output, participant, error, retry_in }).await;
             }
-            OutputEvent::Counted { output, pushed, dropped } => {
+            OutputEvent::Counted { output, pushed, dropped, waiting } => {
                 let state = self.output_states.entry(output.clone()).or_default();
                 let units = dropped.saturating_sub(state.dropped);
-                (state.pushed, state.dropped) = (pushed, dropped);
+                (state.pushed, state.dropped, state.waiting) = (pushed, dropped, waiting);
                 if units > 0 && self.is_recording(&output) {
                     let participant = self.instances.participant(&output);
                     if let Some(verifier) = &mut self.verifier {

@@ -8,6 +8,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
+use super::bursts::Bursts;
 use super::continuity::mark_jumps;
 use super::gate::Gate;
 use super::sync::LipSync;
@@ -26,6 +27,8 @@ pub(super) struct Sinks {
     pub(super) encoded: gst_app::AppSink,
     /// Whether anybody wants it decoded.
     pub(super) gate: Gate,
+    /// Whether what is passed on as it came may wait.
+    pub(super) bursts: Bursts,
 }
 
 /// Puts a decoder behind each pad on which `rtpbin` offers a stream. The newest stream of a kind wins.
@@ -97,6 +100,7 @@ fn decode_pad(
     if let Some(source) = source {
         sync.place(codec.kind(), source, codec.clock_rate(), pad, &encoded);
     }
+    sinks.bursts.gather(&encoded);
     bin.sync_state_with_parent().map_err(|error| MediaError::link(format!("{codec} decoder: {error}")))?;
     link(pad, &static_pad(&bin, "sink")?)
 }

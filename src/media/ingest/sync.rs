@@ -21,7 +21,7 @@ const MOST_WAITING: usize = 6_000_000;
 const FURTHEST: i64 = 3_000_000_000;
 
 /// The event that [`release`] sends.
-const RELEASE: &str = "roomcast-release";
+pub(super) const RELEASE: &str = "roomcast-release";
 
 /// Packets whose timestamps are kept in mind for the access units that are made of them.
 const REMEMBERED: usize = 64;

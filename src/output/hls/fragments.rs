@@ -26,6 +26,7 @@ use super::playlist::{Kind, Playlist};
 use super::presentation::{Presentation, Track};
 use super::rendition::{Rendition, unfinished};
 use super::writing;
+use crate::media::producer::Patience;
 use crate::probe::{self, Source, Wanted};
 
 #[derive(Debug)]
@@ -141,6 +142,10 @@ impl FragmentsTail {
 impl Tail for FragmentsTail {
     fn template(&self) -> &'static str {
         if self.destination.renditions.is_some() { "hls-renditions" } else { "hls-fmp4" }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Disk
     }
 
     fn accept(&self, forms: &Forms) -> Result<(), OutputError> {

@@ -14,6 +14,7 @@ use super::super::streams::Forms;
 use super::super::tail::Tail;
 use super::directory::{Directory, INDEX};
 use super::keyframes;
+use crate::media::producer::Patience;
 use crate::probe::{self, Source, Wanted};
 
 #[derive(Debug)]
@@ -32,6 +33,10 @@ impl TsTail {
 impl Tail for TsTail {
     fn template(&self) -> &'static str {
         "hls"
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Disk
     }
 
     fn accept(&self, forms: &Forms) -> Result<(), OutputError> {

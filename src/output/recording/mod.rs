@@ -16,7 +16,7 @@ mod syncing;
 mod thumbs;
 
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -51,6 +51,10 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// Buffers that may wait while a file is opened: some seconds of picture and sound.
 const WAITING: usize = 512;
+
+/// What comes within this time is written together: each unit that goes alone wakes a parser and a muxer, and waking them costs more
+/// than what they do. A file is behind by so much; nobody looks at it before it is ready.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The length of a WAV is a number of 32 bits.
 const LARGEST_WAV: u64 = 4_000_000_000;
@@ -203,6 +207,8 @@ impl<'a> Recording<'a> {
     async fn run(&mut self, reel: &mut Reel, was_ready: &mut bool) -> Result<(), OutputError> {
         let mut count = tokio::time::interval(stall::TICK);
         let mut deadline = None;
+        let (mut units, mut gathers) = (Vec::new(), false);
+        let mut gathered = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             if deadline.is_some() && self.cutter.is_over() {
                 break;
@@ -217,7 +223,6 @@ impl<'a> Recording<'a> {
                     deadline = Some(tokio::time::Instant::now() + DRAIN);
                 }
                 () = until(deadline) => break,
-                Some((kind, tapped)) = self.incoming.recv() => self.take(kind, tapped, reel).await?,
                 event = next_event(self.part.as_mut()) => self.heard(event?).await?,
                 event = next_event(self.ahead.as_mut().and_then(|ahead| ahead.part(0))) => self.heard(event?).await?,
                 () = until(self.settled) => {
@@ -226,6 +231,14 @@ impl<'a> Recording<'a> {
                     if self.settled.is_none() && self.part.as_ref().is_none_or(|part| part.name().is_none()) {
                         self.end_ahead().await;
                     }
+                }
+                () = &mut gathered, if gathers => gathers = false,
+                1.. = self.incoming.recv_many(&mut units, WAITING), if !gathers || deadline.is_some() => {
+                    for (kind, tapped) in units.drain(..) {
+                        self.take(kind, tapped, reel).await?;
+                    }
+                    gathers = *was_ready;
+                    gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
                 }
                 proven = async { match &mut self.proof { Some(proof) => proof.await, None => std::future::pending().await } } => {
                     self.proof = None;
@@ -237,7 +250,8 @@ impl<'a> Recording<'a> {
                 _ = count.tick() => {
                     let pushed = self.taps.iter().map(Tap::pushed).sum();
                     let dropped = self.taps.iter().map(Tap::dropped).sum::<u64>() + self.dropped;
-                    self.output.tell(OutputEvent::Counted { output: self.output.spec.to_string(), pushed, dropped }).await;
+                    let (output, waiting) = (self.output.spec.to_string(), self.waiting());
+                    self.output.tell(OutputEvent::Counted { output, pushed, dropped, waiting }).await;
                 }
             }
         }
@@ -246,6 +260,12 @@ impl<'a> Recording<'a> {
             self.obey(step, reel).await?;
         }
         Ok(())
+    }
+
+    /// What neither the cutter nor the disk has taken yet.
+    fn waiting(&self) -> u64 {
+        let parts = [&self.former, &self.part].into_iter().flatten();
+        self.incoming.len() as u64 + parts.map(Part::waiting).sum::<u64>()
     }
 
     async fn take(&mut self, kind: MediaKind, tapped: Tapped, reel: &mut Reel) -> Result<(), OutputError> {

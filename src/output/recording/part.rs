@@ -29,7 +29,7 @@ use crate::writers;
 const END_OF_STREAM: Duration = Duration::from_secs(5);
 
 /// How much a disk may be behind before pictures and sound are left out.
-const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(4);
+const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(6);
 
 /// A file that has its end.
 #[derive(Debug)]
@@ -222,6 +222,12 @@ impl Part {
             input.appsrc.set_caps(Some(&tapped.caps));
         }
         input.appsrc.push_buffer(buffer).is_ok()
+    }
+
+    /// Pictures and pieces of sound that are not written yet.
+    pub(super) fn waiting(&self) -> u64 {
+        let inputs = [&self.video, &self.audio].into_iter().flatten();
+        inputs.map(|input| input.appsrc.current_level_buffers()).sum()
     }
 
     /// Ends one stream; the other goes on.

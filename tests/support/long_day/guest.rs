@@ -6,14 +6,14 @@ use bytes::Bytes;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
-use roomcast::peer::{Network, OutboundTrack, Peer, PeerConfig, PeerEvent, RtpPacket};
-use roomcast::signaling::{self, CallPolicy, Command, Event, JoinOptions, RoomUrl, is_gateway};
-use roomcast::terms::{Codec, ParticipantId};
-use tokio::sync::mpsc;
+use roomcast::peer::{Network, OutboundTrack, RtpPacket};
+use roomcast::signaling::RoomUrl;
+use roomcast::terms::Codec;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::clock::FastClock;
+use super::line::Line;
 
 /// 20 ms of Opus silence.
 const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
@@ -34,52 +34,20 @@ pub(super) async fn talk(
     clock: FastClock,
     leave: CancellationToken,
 ) -> Result<(), Failure> {
-    let (call, id_prefix) = (Some(CallPolicy::None), Some("guest-"));
-    let options = JoinOptions { call, id_prefix, ..JoinOptions::default() };
-    let mut session = signaling::join(room, options, CancellationToken::new());
-    let (events, mut peer_events) = mpsc::channel(256);
-    let config = PeerConfig {
-        ice_servers: Vec::new(),
-        network,
-        codecs: vec![Codec::Opus, Codec::Vp8],
-        polite: true,
-        sends: true,
-    };
-    let peer = Peer::start(ParticipantId::new("bridge"), config, events).await?;
-    let sound = Stream::new(peer.add_outbound(Codec::Opus).await?, 48_000);
-    let pictures = Stream::new(peer.add_outbound(Codec::Vp8).await?, 90_000);
+    let mut line = Line::join(room, network, "guest-").await?;
+    let sound = Stream::new(line.peer().add_outbound(Codec::Opus).await?, 48_000);
+    let pictures = Stream::new(line.peer().add_outbound(Codec::Vp8).await?, 90_000);
     let gop = tokio::task::spawn_blocking(group_of_pictures).await??;
     let mut sending = tokio::spawn(send(clock, sound, pictures, gop));
-    let mut bridge = None;
     loop {
         tokio::select! {
-            event = session.events.recv() => match event.ok_or("the room is gone")? {
-                Event::Description { peer: id, description } if is_gateway(&id) => {
-                    peer.handle_description(description).await?;
-                    bridge = Some(id);
-                }
-                Event::Candidate { peer: id, candidate } if is_gateway(&id) => peer.handle_candidate(candidate).await?,
-                _ => {}
-            },
-            Some(event) = peer_events.recv() => {
-                let Some(peer) = bridge.clone() else { continue };
-                let command = match event {
-                    PeerEvent::LocalDescription(description) => Command::Description { peer, description },
-                    PeerEvent::LocalCandidate(candidate) => Command::Candidate { peer, candidate },
-                    PeerEvent::Failed { reason } => return Err(reason.into()),
-                    _ => continue,
-                };
-                session.commands.send(command).await?;
-            }
+            heard = line.hear() => line.follow(heard?).await?,
             ended = &mut sending => return ended?,
             () = leave.cancelled() => break,
         }
     }
     sending.abort();
-    peer.close().await;
-    session.commands.send(Command::Leave).await.ok();
-    session.closed().await?;
-    Ok(())
+    line.leave().await
 }
 
 /// One of the two streams, numbered so that both numbers wrap soon.

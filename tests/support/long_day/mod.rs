@@ -8,6 +8,8 @@
 
 mod clock;
 mod guest;
+#[path = "../line.rs"]
+mod line;
 mod readers;
 mod sample;
 

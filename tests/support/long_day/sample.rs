@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(900);
 const LEAST_RATE: u32 = 5;
 /// While a part is completed there are some more; one that stayed for each part would be many more.
 const THREADS: f64 = 8.0;
+/// Of seven outputs, at the rates that are used: each second of the machine's time brings a thousand more.
+const WAITING: f64 = 100.0;
 /// How many there are.
 const RECORDINGS: usize = 3;
 /// Readers in the order of the table.
@@ -47,6 +49,8 @@ pub(crate) struct Sample {
     encoder: f64,
     /// Its step down, if any.
     level: usize,
+    /// Access units that wait in front of all outputs.
+    waiting: f64,
     /// By how much each reader is behind.
     lags: BTreeMap<&'static str, f64>,
     /// Files of the HLS window.
@@ -70,9 +74,11 @@ impl Sample {
             let left = end.saturating_sub(clock.now()) / pace.rate;
             // A bridge that has ended gives no more of them, which its owner sees.
             tokio::time::timeout(left, snapshots.changed()).await.ok();
-            let encoder = snapshots.borrow_and_update().encoders.first().cloned();
+            let snapshot = snapshots.borrow_and_update().clone();
+            let encoder = snapshot.encoders.first();
             let (latency, level) = encoder.map_or((0.0, 0), |encoder| (encoder.latency, encoder.level));
-            looks.push(Look::now(latency));
+            let waiting = snapshot.outputs.values().map(|output| output.waiting).sum::<u64>();
+            looks.push(Look::now(latency, waiting as f64));
             pace.look(clock, latency > SLOW_DOWN || level > 0);
         }
         let snapshot = snapshots.borrow().clone();
@@ -85,6 +91,7 @@ impl Sample {
             threads: least(&looks, |look| look.threads),
             tasks: least(&looks, |look| look.tasks),
             encoder: median(&looks, |look| look.encoder),
+            waiting: median(&looks, |look| look.waiting),
             level: snapshot.encoders.iter().map(|encoder| encoder.level).max().unwrap_or(0),
             lags: readers.lags(),
             files: readers::files(hls).unwrap_or(0),
@@ -99,17 +106,18 @@ impl Sample {
             "{:>7} {:>4} {:>8} {:>5} {:>7} {:>6} {:>5} {:>8}",
             "hour", "rate", "RSS kB", "fds", "threads", "tasks", "files", "dropped"
         );
-        print!(" {:>9} {:>5}", "encoder s", "level");
+        print!(" {:>9} {:>5} {:>7}", "encoder s", "level", "waiting");
         READERS.iter().for_each(|name| print!(" {name:>8}"));
         println!("   (how far each reader is behind, s)");
     }
 
     pub(super) fn print(&self) {
-        let Self { hour, rate, rss_kb, descriptors, threads, tasks, files, dropped, encoder, level, .. } = self;
+        let Self { hour, rate, rss_kb, descriptors, threads, tasks, files, dropped, encoder, level, waiting, .. } =
+            self;
         print!(
             "{hour:>7.2} {rate:>4} {rss_kb:>8.0} {descriptors:>5.0} {threads:>7.0} {tasks:>6.0} {files:>5} {dropped:>8}"
         );
-        print!(" {encoder:>9.3} {level:>5}");
+        print!(" {encoder:>9.3} {level:>5} {waiting:>7.0}");
         for name in READERS {
             print!(" {:>8.3}", self.lags.get(name).copied().unwrap_or(f64::NAN));
         }
@@ -149,16 +157,18 @@ struct Look {
     threads: f64,
     tasks: f64,
     encoder: f64,
+    waiting: f64,
 }
 
 impl Look {
-    fn now(encoder: f64) -> Self {
+    fn now(encoder: f64, waiting: f64) -> Self {
         Self {
             rss_kb: status("VmRSS:"),
             descriptors: std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0) as f64,
             threads: status("Threads:"),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64,
             encoder,
+            waiting,
         }
     }
 }
@@ -231,6 +241,7 @@ impl Day {
         self.compare("files of the HLS window", 2.0, |sample| sample.files as f64);
         let lag = LAG * f64::from(self.plan.rate);
         self.compare("seconds of age at the encoder", lag, |sample| sample.encoder);
+        self.compare("access units that wait", WAITING, |sample| sample.waiting);
         for name in READERS {
             self.compare(name, lag, |sample| sample.lags.get(name).copied().unwrap_or(f64::NAN));
             self.compare(name, lag, |sample| -sample.lags.get(name).copied().unwrap_or(f64::NAN));
