@@ -3,7 +3,7 @@
 //! What is on the disk is playable at every moment, whatever ends the process: an MP4 is written in fragments, and made into
 //! a plain seekable file when it has its end. `cutter.rs` says what goes into which file, `part.rs` is one file while it is written,
 //! `ahead.rs` what is written before its times are known, `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by
-//! the supervisor, once for each attempt.
+//! the supervisor, once for each attempt; `reel.rs` is what outlives one.
 
 mod ahead;
 mod cutter;
@@ -11,6 +11,7 @@ mod forms;
 mod keyframe;
 mod naming;
 mod part;
+mod reel;
 mod seekable;
 mod syncing;
 mod thumbs;
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 pub(crate) use self::ahead::beside;
 use self::ahead::{Ahead, SETTLED};
@@ -29,7 +29,9 @@ pub(super) use self::cutter::fuzz_cutter;
 use self::cutter::{Cutter, Step, Unit};
 use self::forms::KnownForms;
 use self::naming::Naming;
-use self::part::{Finished, Part, PartEvent};
+use self::part::{Part, PartEvent};
+pub(super) use self::reel::Reel;
+use self::reel::tell_began;
 use self::thumbs::Thumbnails;
 use super::OutputError;
 use super::events::OutputEvent;
@@ -58,49 +60,6 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The length of a WAV is a number of 32 bits.
 const LARGEST_WAV: u64 = 4_000_000_000;
-
-/// What of a recording outlives an attempt: the numbers of its files, and those that are being completed.
-#[derive(Debug, Default)]
-pub(super) struct Reel {
-    naming: Option<Naming>,
-    finishing: JoinSet<Result<Finished, OutputError>>,
-    thumbs: u32,
-    /// Why a file has no end.
-    fault: Option<OutputError>,
-}
-
-impl Reel {
-    /// Waits until every file is complete. Fails when one could not be completed.
-    pub(super) async fn complete(&mut self, output: &Output) -> Result<(), OutputError> {
-        while let Some(finished) = self.finishing.join_next().await {
-            self.finished(output, finished).await;
-        }
-        self.fault.take().map_or(Ok(()), Err)
-    }
-
-    async fn finished(
-        &mut self,
-        output: &Output,
-        finished: Result<Result<Finished, OutputError>, tokio::task::JoinError>,
-    ) {
-        match finished {
-            Ok(Ok(Finished { file, start, duration, until, bytes, placed })) => {
-                let output_name = output.spec.to_string();
-                if let Some(at) = placed {
-                    tell_began(output, file.clone(), at).await;
-                }
-                let ended = OutputEvent::FileEnded { path: file.clone(), length: duration, until, complete: true };
-                output.tell(ended).await;
-                output.tell(OutputEvent::PartFinished { output: output_name, file, start, duration, bytes }).await;
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(output = %output.spec, %error, "a file of this recording has no end");
-                self.fault.get_or_insert(error);
-            }
-            Err(error) => tracing::error!(%error, "completing a file failed"),
-        }
-    }
-}
 
 /// Records until the output is to stop (`Ok`, everything complete) or fails.
 pub(super) async fn run(
@@ -437,11 +396,6 @@ impl<'a> Recording<'a> {
     fn now_or_end(&self) -> u64 {
         self.end.unwrap_or_else(|| self.output.clock.running_time().nseconds())
     }
-}
-
-/// Says that a file has begun, or that another has taken its place.
-async fn tell_began(output: &Output, path: PathBuf, at: Duration) {
-    output.tell(OutputEvent::FileBegan { output: output.spec.to_string(), path, at }).await;
 }
 
 /// How many units were lost: one or none.
