@@ -137,7 +137,7 @@ const MANY: usize = 6;
 /// With as many heaps as the C library makes by itself on two processors (`MALLOC_ARENA_MAX=16`, which `limit_heaps` leaves as it is) it
 /// keeps 29, 40, 42, 44, 49 and 52 MB after each of them, and 62 after the twelfth; otherwise 23 to 31 after each.
 #[tokio::test(flavor = "multi_thread")]
-async fn completing_many_recordings_keeps_no_more_memory_than_completing_a_few() {
+async fn completing_many_recordings_keeps_no_more_memory_than_completing_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let original = directory.path().join("original.mp4");
     make_fragmented(&original, "1000").await;
@@ -160,6 +160,6 @@ async fn completing_many_recordings_keeps_no_more_memory_than_completing_a_few()
     assert!(repair.ended(Duration::from_secs(60)).await.success(), "{}", repair.log());
     println!("{kept:?} kB");
     let most = |of: &[u64]| of.iter().max().copied().unwrap_or_default();
-    let (few, all) = kept.split_at(MANY / 3);
-    assert!(most(few) > 5_000 && most(all) < most(few) + 8_000, "{kept:?} kB");
+    let (first, later) = kept.split_at(1);
+    assert!(most(first) > 5_000 && most(later) < most(first) + 14_000, "{kept:?} kB");
 }
