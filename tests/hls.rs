@@ -216,10 +216,19 @@ async fn what_is_copied_begins_its_segments_with_keyframes_that_were_asked_for()
             let playlist = read(&index);
             let all = lengths(&playlist, "#EXTINF:");
             assert!(all.len() >= 4, "{codec} {format}: {playlist}");
+            // The flashes are scene cuts, and bring keyframes that nobody asked for: where the one that was asked for would make a
+            // segment of MPEG-TS too long, it ends with the one before it.
+            let least = if *format == "ts" { 1.0 } else { 1.5 };
             assert!(
-                all[1..all.len() - 1].iter().all(|length| (1.5..4.0).contains(length)),
+                all[1..all.len() - 1].iter().all(|length| (least..4.0).contains(length)),
                 "{codec} {format}: {playlist}"
             );
+            // A player begins with whatever segment is the newest: with `config-interval=0` in `pipelines/hls.launch` two of three
+            // have no parameter sets, and none of their pictures can be decoded.
+            for segment in playlist.lines().filter(|line| line.ends_with(".ts")) {
+                let alone = decode(&format!("{}/{segment}", www(format)), Duration::from_secs(60)).await;
+                assert!(alone.success && alone.errors.is_empty(), "{segment}: {alone:?}\n{playlist}");
+            }
             let report = probe(&index, &[]).await;
             let streams = report["streams"].as_array().unwrap();
             let video = streams.iter().find(|stream| stream["kind"] == "video").unwrap();

@@ -183,7 +183,7 @@ impl Tail for FragmentsTail {
             writing::write(&sink, &mux, index, cuts, Arc::clone(&presentation));
         }
         if !self.on_grid() {
-            keyframes::ask_in_time(attached)?;
+            keyframes::ask_in_time(attached, gst::ClockTime::ZERO)?;
         }
         Ok(())
     }

@@ -8,15 +8,17 @@ use super::super::OutputError;
 use super::super::attached::Attached;
 
 /// Muxers ask for the keyframe of the next segment when the last one has begun, for a moment that is still to come. An
-/// encoder keeps that moment; a browser far away would make one at once. So the request waits here until it is due.
-pub(super) fn ask_in_time(attached: &Attached) -> Result<(), OutputError> {
+/// encoder keeps that moment; a browser far away would make one at once. So the request waits here until it is due, but for `lead`.
+pub(super) fn ask_in_time(attached: &Attached, lead: gst::ClockTime) -> Result<(), OutputError> {
     let appsrc = attached.element("video")?;
     // Behind the source: what reaches the source's own pad has already been passed on to the sender.
     let Some(pad) = appsrc.static_pad("src").and_then(|pad| pad.peer()) else { return Ok(()) };
     let pipeline = attached.pipeline().downgrade();
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |pad, info| {
         let Some(pipeline) = pipeline.upgrade() else { return gst::PadProbeReturn::Ok };
-        let Some(due) = info.event().and_then(|event| due(event, &pipeline)) else { return gst::PadProbeReturn::Ok };
+        let Some(due) = info.event().and_then(|event| due(event, lead, &pipeline)) else {
+            return gst::PadProbeReturn::Ok;
+        };
         let pad = pad.downgrade();
         let timer = pipeline.pipeline_clock().new_single_shot_id(due);
         let asked = timer.wait_async(move |_, _, _| {
@@ -43,9 +45,9 @@ pub(super) fn decoded_as_shown(mux: &gst::Element) {
     });
 }
 
-/// The moment on the clock for which a keyframe is asked, when it is still to come.
-fn due(event: &gst::Event, pipeline: &gst::Pipeline) -> Option<gst::ClockTime> {
+/// The moment on the clock at which to ask for a keyframe, when it is still to come.
+fn due(event: &gst::Event, lead: gst::ClockTime, pipeline: &gst::Pipeline) -> Option<gst::ClockTime> {
     let request = gst_video::UpstreamForceKeyUnitEvent::parse(event).ok()?;
-    let due = pipeline.base_time()? + request.running_time?;
+    let due = (pipeline.base_time()? + request.running_time?).saturating_sub(lead);
     (due > pipeline.pipeline_clock().time()).then_some(due)
 }

@@ -17,6 +17,10 @@ use super::keyframes;
 use crate::media::producer::Patience;
 use crate::probe::{self, Source, Wanted};
 
+/// `hlssink2` ends a segment in front of the last keyframe before the target's length: the one that it asks for has to be there by
+/// then, or the segment ends with whatever keyframe came before, halfway through. A request, a picture's time and the way back take less.
+const LEAD: gst::ClockTime = gst::ClockTime::from_mseconds(250);
+
 #[derive(Debug)]
 pub(crate) struct TsTail {
     destination: HlsDestination,
@@ -57,7 +61,7 @@ impl Tail for TsTail {
         // A player that has just read the playlist still finds the segments that have left it.
         sink.set_property("max-files", list + 4);
         if self.tracks.video == Some(Stream::CopiedVideo) {
-            keyframes::ask_in_time(attached)?;
+            keyframes::ask_in_time(attached, LEAD)?;
         }
         Ok(())
     }
