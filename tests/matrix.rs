@@ -185,9 +185,20 @@ async fn read_all(title: &str, rows: &[Row], bridge: &mut Roomcast) -> Vec<Strin
     faults
 }
 
-/// A bridge with these rows, and a browser that sends this codec.
+/// Reads every output of a browser that sends this codec. One of ten browsers was 50 ms out of step, the same in every
+/// output: where nothing else is wrong a second one is asked.
 async fn matrix(codec: &str, form: &str) {
     let _turn = one_at_a_time().await;
+    let (mut faults, mut log) = faults_of(codec, form).await;
+    if !faults.is_empty() && faults.iter().all(|fault| fault.contains(": skew: ")) {
+        println!("{faults:?}: once more, with another browser");
+        (faults, log) = faults_of(codec, form).await;
+    }
+    assert_eq!(faults, [""; 0], "{log}");
+}
+
+/// What is wrong with the outputs of a bridge with these rows, and its log.
+async fn faults_of(codec: &str, form: &str) -> (Vec<String>, String) {
     let directory = tempfile::tempdir().unwrap();
     // VLC runs as another user.
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -228,7 +239,7 @@ async fn matrix(codec: &str, form: &str) {
     let _caller = Caller::join(&base, "demo", CAMERA).await;
     let faults = read_all(&format!("{codec}, {form}"), &rows, &mut bridge).await;
     assert!(bridge.terminate(SOON).await.success(), "{}", bridge.log());
-    assert_eq!(faults, [""; 0], "{}", bridge.log());
+    (faults, bridge.log())
 }
 
 #[tokio::test(flavor = "multi_thread")]
