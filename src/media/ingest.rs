@@ -203,3 +203,26 @@ fn link(source: &gst::Pad, sink: &gst::Pad) -> Result<(), MediaError> {
         .map(|_| ())
         .map_err(|error| MediaError::link(format!("{} does not link to {}: {error}", source.name(), sink.name())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipeline that waits for nothing: what is put into its source comes to its sink, but for what a probe does on the way.
+    pub(super) fn passage() -> (gst::Pipeline, gst_app::AppSrc, gst_app::AppSink) {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder().format(gst::Format::Time).build();
+        let sink = gst_app::AppSink::builder().sync(false).build();
+        pipeline.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        source.link(&sink).unwrap();
+        (pipeline, source, sink)
+    }
+
+    /// Puts in a buffer of this time.
+    pub(super) fn push(source: &gst_app::AppSrc, ms: u64) {
+        let mut buffer = gst::Buffer::new();
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(ms));
+        source.push_buffer(buffer).unwrap();
+    }
+}

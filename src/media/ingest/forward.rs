@@ -47,24 +47,15 @@ pub(super) fn only_forward(pad: &gst::Pad, kind: MediaKind) {
 
 #[cfg(test)]
 mod tests {
-    use gstreamer_app as gst_app;
-
     use super::*;
 
     /// What of buffers with these times, in ms, arrives, and when.
     fn passed(kind: MediaKind, times: &[u64]) -> Vec<u64> {
-        gst::init().unwrap();
-        let pipeline = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder().format(gst::Format::Time).build();
-        let sink = gst_app::AppSink::builder().sync(false).build();
-        pipeline.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
-        source.link(&sink).unwrap();
+        let (pipeline, source, sink) = super::super::tests::passage();
         only_forward(&sink.static_pad("sink").unwrap(), kind);
         pipeline.set_state(gst::State::Playing).unwrap();
         for time in times {
-            let mut buffer = gst::Buffer::new();
-            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(*time));
-            source.push_buffer(buffer).unwrap();
+            super::super::tests::push(&source, *time);
         }
         source.end_of_stream().unwrap();
         let mut seen = Vec::new();

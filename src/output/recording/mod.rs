@@ -54,8 +54,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Buffers that may wait while a file is opened: some seconds of picture and sound.
 const WAITING: usize = 512;
 
-/// What comes within this time is written together: each unit that goes alone wakes a parser and a muxer, and waking them costs more
-/// than what they do. A file is behind by so much; nobody looks at it before it is ready.
+/// What comes within this time is written together: each unit that goes alone wakes this task, a parser and a muxer. A file is behind by so much; nobody looks at it before it is ready.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The length of a WAV is a number of 32 bits.
