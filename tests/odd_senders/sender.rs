@@ -90,6 +90,17 @@ impl Sender {
         })
     }
 
+    /// Reports of a stream that say, before this moment, that it is further on than it is, by seconds.
+    pub(crate) fn guessing(self, kind: MediaKind, until: f64, ahead: f64) -> Self {
+        self.each(Some(kind), |sent| {
+            if sent.report && sent.at < until {
+                let further = (ahead * f64::from(sent.codec.clock_rate())) as u32;
+                let guessed = get(&sent.bytes, 16).wrapping_add(further);
+                put(&mut sent.bytes, 16, guessed);
+            }
+        })
+    }
+
     /// Pictures that say in a header extension (RFC 8285, section 4.2) that the camera was turned: 3GPP TS 26.114, section 7.4.5.
     pub(crate) fn turned(self) -> Self {
         self.each(Some(MediaKind::Video), |sent| {

@@ -139,7 +139,7 @@ impl Input {
     ///
     /// It does not go to `rtpbin`, which would bring the streams in step by itself, and by the word of every single report.
     pub fn push_rtcp(&self, compound: &[u8]) {
-        self.sync.report(self.kind, compound);
+        self.sync.report(self.kind, compound, self.clock.running_time());
     }
 }
 

@@ -8,6 +8,9 @@
 //! From one report to the next the distance follows the packets: what the jitter buffer takes for the truth changes by and by.
 //! Wall clocks are set and reports are wrong. A distance that jumps is believed when the other stream has reported after it:
 //! a clock that was set moves both. Whoever believes the first report moves the sound against the picture for seconds.
+//!
+//! Nor can a stream be further on than its sender: while it connects, GStreamer's `webrtcsink` guesses the first report's timestamp,
+//! more than two seconds ahead at times. Such a report is not heard.
 
 use crate::terms::{MediaKind, Ssrc};
 
@@ -24,6 +27,9 @@ const JUMP: i64 = 100_000_000;
 const FURTHEST: i64 = 3_000_000_000;
 /// A report this far from the media, in ns, says nothing of it. Reports of sound come 7.5 s after one another at most.
 const OUTDATED: i64 = 15_000_000_000;
+/// A report that is further than this in front of the media says what nobody can have sent, in ns. Encoders that think for a while are
+/// behind what they report of.
+const AHEAD: i64 = 1_000_000_000;
 /// A smaller change is not worth a move, in ns.
 const LEAST: i64 = 4_000_000;
 /// How far a stream moves with each picture or piece of sound, in ns: 140 ms are a second or two of small steps instead of a jump.
@@ -69,7 +75,9 @@ impl Stream {
         let ahead = i64::from(report.timestamp.wrapping_sub(newest).cast_signed()) * 1_000_000_000;
         let ahead = ahead / i64::from(self.rate.max(1));
         let theirs = i64::try_from((u128::from(report.ntp) * 1_000_000_000) >> 32).ok()?;
-        (ahead.abs() <= OUTDATED).then(|| theirs.saturating_sub(time.saturating_add(ahead)))
+        let taken = time.saturating_add(ahead);
+        let is_sound = ahead.abs() <= OUTDATED && taken.saturating_sub(report.came) <= AHEAD;
+        is_sound.then(|| theirs.saturating_sub(taken))
     }
 
     fn believe(&mut self, report: Report, distance: i64) {
@@ -84,6 +92,8 @@ pub(super) struct Report {
     /// Seconds since 1900, 32.32 fixed point.
     pub(super) ntp: u64,
     pub(super) timestamp: u32,
+    /// When it came on our timeline, in ns.
+    pub(super) came: i64,
 }
 
 /// What becomes of a packet.

@@ -68,10 +68,10 @@ impl LipSync {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a sender report.
-    pub(super) fn report(&self, kind: MediaKind, compound: &[u8]) {
+    /// Takes a sender report that came at this time.
+    pub(super) fn report(&self, kind: MediaKind, compound: &[u8], came: gst::ClockTime) {
         if let Some((source, ntp, timestamp)) = crate::rtp::read_report(compound) {
-            self.lock().report(kind, Report { source, ntp, timestamp });
+            self.lock().report(kind, Report { source, ntp, timestamp, came: signed(came) });
         }
     }
 
@@ -91,8 +91,7 @@ impl LipSync {
             let (Some(time), Some(timestamp)) = (buffer.pts(), timestamp(buffer)) else {
                 return gst::PadProbeReturn::Ok;
             };
-            let ours = i64::try_from(time.nseconds()).unwrap_or(i64::MAX);
-            let Place { offset, flows } = sync.lock().packet(kind, source, timestamp, ours);
+            let Place { offset, flows } = sync.lock().packet(kind, source, timestamp, signed(time));
             if offset != 0 {
                 delay(buffer.make_mut(), offset);
             }
@@ -187,6 +186,11 @@ fn timestamp(packet: &gst::BufferRef) -> Option<u32> {
     let mut bytes = [0; 4];
     packet.copy_to_slice(4, &mut bytes).ok()?;
     Some(u32::from_be_bytes(bytes))
+}
+
+/// In ns.
+fn signed(time: gst::ClockTime) -> i64 {
+    i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
 }
 
 fn later(time: gst::ClockTime, offset: i64) -> gst::ClockTime {

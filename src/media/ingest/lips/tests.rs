@@ -41,7 +41,8 @@ impl Person {
     fn report_of(&self, kind: MediaKind, source: u32, taken: u64) -> Report {
         let ms = (NTP * 1000).wrapping_add_signed(self.set) + taken;
         let ntp = ((ms / 1000) << 32) | (((ms % 1000) << 32) / 1000);
-        Report { source: Ssrc(source), ntp, timestamp: Self::timestamp(kind, taken).wrapping_sub(50_000) }
+        let timestamp = Self::timestamp(kind, taken).wrapping_sub(50_000);
+        Report { source: Ssrc(source), ntp, timestamp, came: taken as i64 * MS }
     }
 
     fn report(&mut self, kind: MediaKind, taken: u64) {
@@ -180,6 +181,28 @@ fn one_wrong_report_moves_nothing_and_a_stream_that_is_later_is_believed_when_th
 }
 
 #[test]
+fn a_report_of_what_nobody_can_have_sent_is_not_heard() {
+    for kind in [Audio, Video] {
+        let mut person = Person::new([0, 0]);
+        person.play(0, 500);
+        let mut guessed = person.report_of(kind, 7, 500);
+        guessed.timestamp = guessed.timestamp.wrapping_add(rate(kind) * 2);
+        person.lips.report(kind, guessed);
+        person.report(if kind == Audio { Video } else { Audio }, 500);
+        assert_eq!(person.wanted(), [0, 0]);
+        assert!(!person.lips.known);
+        person.report(kind, 1000);
+        assert!(person.lips.known && person.wanted() == [0, 0]);
+    }
+    // One who has paused says how far he would be.
+    let mut person = Person::new([150, 0]);
+    person.play(0, 500);
+    person.report(Audio, 500);
+    person.report(Video, 10_500);
+    assert_eq!(person.wanted(), [0, 150]);
+}
+
+#[test]
 fn another_source_begins_where_the_one_before_it_was() {
     let mut person = Person::new([150, 0]);
     person.play(0, 100);
@@ -207,7 +230,7 @@ fn streams_of_different_clocks_are_left_alone_and_no_number_is_too_large() {
         for kind in [Audio, Video] {
             person.lips.begin(kind, Ssrc(time as u32), 1);
             person.lips.packet(kind, Ssrc(time as u32), timestamp, time);
-            person.lips.report(kind, Report { source: Ssrc(time as u32), ntp, timestamp });
+            person.lips.report(kind, Report { source: Ssrc(time as u32), ntp, timestamp, came: time });
             person.lips.packet(kind, Ssrc(time as u32), timestamp ^ 1, time);
         }
     }
