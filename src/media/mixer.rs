@@ -5,8 +5,9 @@
 //! leaves a last picture, black or silence, never a stall. It may start at any time: it begins with the present, not with
 //! the zero of the clock. The bridge calls this from blocking threads; outputs never see it.
 
+mod times;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst_base::prelude::*;
 use gstreamer as gst;
@@ -14,13 +15,14 @@ use gstreamer_app as gst_app;
 use gstreamer_base as gst_base;
 use tokio::sync::mpsc;
 
+use self::times::{answer_latency, correct_time, measure_phase, refuse_timeless};
 use super::MediaError;
 use super::bus::BusEvent;
 use super::clock::MediaClock;
 use super::decode::RAW_AUDIO;
 use super::layout::{Rect, Size};
 use super::phase::{Phase, Phases};
-use super::pipeline::{LivePipeline, make, running_time};
+use super::pipeline::{LivePipeline, make};
 use super::producer::{Feed, Patience, Producer, appsink};
 use crate::terms::MediaKind;
 
@@ -251,66 +253,6 @@ fn chain(pipeline: &gst::Pipeline, mixer: &gst::Element, caps: &str, kind: Media
     pipeline.add_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
     gst::Element::link_many(elements).map_err(|error| MediaError::link(error.to_string()))?;
     Ok(Producer::new(&sink))
-}
-
-/// Leaves out what has no time. A decoder may put it out after a loss, and GStreamer's mixers end for everybody when they meet one.
-fn refuse_timeless(pad: &gst::GhostPad) {
-    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| match info.buffer() {
-        // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
-        Some(buffer) if buffer.pts().is_none() => gst::PadProbeReturn::Handled,
-        _ => gst::PadProbeReturn::Ok,
-    });
-}
-
-/// Answers latency queries for one branch: without it, one participant who stops video would raise the whole mix's
-/// latency to that participant's jitter budget.
-fn answer_latency(pad: &gst::GhostPad, latency: gst::ClockTime) {
-    pad.add_probe(gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL, move |_, info| {
-        if let Some(query) = info.query_mut()
-            && let gst::QueryViewMut::Latency(answer) = query.view_mut()
-        {
-            answer.set(true, latency, gst::ClockTime::NONE);
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-/// Gives each picture its time. With its first input the compositor puts out one picture that lasts from zero to the end
-/// of the tick that was due: it gets that tick's time, and a picture for a time that was shown already is dropped. Then
-/// the time at which the picture was taken takes the place of the tick's.
-fn correct_time(pad: &gst::Pad, tick: gst::ClockTime, phases: Phases) {
-    let last = AtomicU64::new(0);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
-        let (Some(time), Some(duration)) = (buffer.pts(), buffer.duration()) else { return gst::PadProbeReturn::Ok };
-        let before = gst::ClockTime::from_nseconds(last.load(Ordering::Relaxed));
-        let due = before + tick;
-        let time = if time > before || before.is_zero() {
-            time
-        } else if time + duration > due {
-            due
-        } else {
-            // Not `Drop`: with it GStreamer 1.22 releases the buffer that the binding has released already.
-            return gst::PadProbeReturn::Handled;
-        };
-        last.store(time.nseconds(), Ordering::Relaxed);
-        let buffer = buffer.make_mut();
-        buffer.set_pts(gst::ClockTime::from_nseconds(phases.correct(time.nseconds(), tick.nseconds())));
-        buffer.set_duration(tick);
-        gst::PadProbeReturn::Ok
-    });
-}
-
-/// Measures how far the ticks move an input's pictures.
-fn measure_phase(pad: &gst::Pad, tick: gst::ClockTime, phase: &Arc<Phase>) {
-    let phase = Arc::downgrade(phase);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let Some(phase) = phase.upgrade() else { return gst::PadProbeReturn::Remove };
-        if let Some(time) = info.buffer().and_then(|buffer| running_time(pad, buffer)) {
-            phase.measure(time.nseconds(), tick.nseconds());
-        }
-        gst::PadProbeReturn::Ok
-    });
 }
 
 #[cfg(test)]
