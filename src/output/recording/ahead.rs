@@ -19,7 +19,7 @@ use super::cutter::{Cutter, Step, Unit};
 use super::forms::KnownForms;
 use super::naming::with_stem;
 use super::part::Part;
-use super::{Reel, keyframe};
+use super::{Recording, Reel, keyframe};
 use crate::media::producer::Tapped;
 use crate::terms::MediaKind;
 
@@ -141,6 +141,49 @@ impl Ahead {
     pub(super) fn hand_over(self, reel: &mut Reel, until: u64) {
         for part in self.parts {
             reel.finishing.spawn(part.finish(until));
+        }
+    }
+}
+
+impl Recording<'_> {
+    /// Does what is to be done ahead.
+    pub(super) async fn obey_ahead(&mut self, step: Step<Tapped>, reel: &mut Reel) -> Result<(), OutputError> {
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
+        match step {
+            Step::Open { at, video, audio } => {
+                let forms = ahead.forms(video, audio);
+                let part = self.begin(at, forms, None, reel).await?;
+                if let Some(ahead) = &mut self.ahead {
+                    ahead.begin(part);
+                }
+            }
+            // What is lost here comes again.
+            Step::Give(unit) => drop(ahead.part(0).map(|part| part.give(unit.kind, &unit.payload))),
+            Step::GiveFormer(unit) => drop(ahead.part(1).map(|part| part.give(unit.kind, &unit.payload))),
+            Step::Close => {}
+            Step::End(kind) => drop(ahead.part(0).map(|part| part.end(kind))),
+            Step::Ask(_) => return self.obey(step, reel).await,
+        }
+        Ok(())
+    }
+
+    /// The file takes its place as soon as it has as much as the one that is there.
+    pub(super) async fn settle(&mut self) {
+        let again = tokio::time::Instant::now() + SETTLED;
+        self.settled = self.part.as_mut().is_some_and(|part| !part.place()).then_some(again);
+        if self.settled.is_none() && self.part.as_ref().is_none_or(|part| part.name().is_none()) {
+            self.end_ahead().await;
+        }
+    }
+
+    /// The recording itself has everything that was written ahead.
+    pub(super) async fn end_ahead(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.end().await;
+        }
+        if let Some(part) = &self.part {
+            let (path, wanted) = (part.path().to_owned(), part.wanted());
+            self.prove(path, wanted);
         }
     }
 }

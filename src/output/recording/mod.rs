@@ -1,12 +1,14 @@
 //! Recordings: Matroska, MP4, WebM, Ogg and WAV, in one file or in parts.
 //!
 //! What is on the disk is playable at every moment, whatever ends the process: an MP4 is written in fragments, and made into
-//! a plain seekable file when it has its end. `cutter.rs` says what goes into which file, `part.rs` is one file while it is written,
-//! `ahead.rs` what is written before its times are known, `naming.rs` what it is called, `thumbs.rs` the pictures beside it. Called by
-//! the supervisor, once for each attempt; `reel.rs` is what outlives one.
+//! a plain seekable file when it has its end. `cutter.rs` says what goes into which file, `files.rs` begins and ends them, `part.rs` is
+//! one while it is written, `ahead.rs` what is written before its times are known, `naming.rs` what it is called, `thumbs.rs` the
+//! pictures beside it. Called by the supervisor, once for each attempt; `reel.rs` is what outlives one.
 
 mod ahead;
 mod cutter;
+mod files;
+mod fitting;
 mod forms;
 mod keyframe;
 mod naming;
@@ -16,19 +18,17 @@ mod seekable;
 mod syncing;
 mod thumbs;
 
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use gstreamer as gst;
 use tokio::sync::mpsc;
 
+use self::ahead::Ahead;
 pub(crate) use self::ahead::beside;
-use self::ahead::{Ahead, SETTLED};
 pub(super) use self::cutter::fuzz_cutter;
 use self::cutter::{Cutter, Step, Unit};
 use self::forms::KnownForms;
-use self::naming::Naming;
 use self::part::{Part, PartEvent};
 pub(super) use self::reel::Reel;
 use self::reel::tell_began;
@@ -42,11 +42,8 @@ use super::streams::{Forms, Sources};
 use super::supervisor::Output;
 use crate::media::bus::BusEvent;
 use crate::media::producer::{Producer, Tap, Tapped};
-use crate::probe::{self, ProbeError, Source, Wanted};
+use crate::probe::ProbeError;
 use crate::terms::MediaKind;
-
-/// How long the first frames may take to be on the disk.
-const FIRST_FRAMES: Duration = Duration::from_secs(15);
 
 /// How long what was mixed before the stop may take to come out of the encoders.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -191,13 +188,7 @@ impl<'a> Recording<'a> {
                 }
                 event = next_event(self.part.as_mut()) => self.heard(event?).await?,
                 event = next_event(self.ahead.as_mut().and_then(|ahead| ahead.part(0))) => self.heard(event?).await?,
-                () = until(self.settled) => {
-                    let again = tokio::time::Instant::now() + SETTLED;
-                    self.settled = self.part.as_mut().is_some_and(|part| !part.place()).then_some(again);
-                    if self.settled.is_none() && self.part.as_ref().is_none_or(|part| part.name().is_none()) {
-                        self.end_ahead().await;
-                    }
-                }
+                () = until(self.settled) => self.settle().await,
                 proven = async { match &mut self.proof { Some(proof) => proof.await, None => std::future::pending().await } } => {
                     self.proof = None;
                     let play = proven?;
@@ -257,17 +248,6 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
-    /// The recording itself has everything that was written ahead.
-    async fn end_ahead(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            ahead.end().await;
-        }
-        if let Some(part) = &self.part {
-            let (path, wanted) = (part.path().to_owned(), part.wanted());
-            self.prove(path, wanted);
-        }
-    }
-
     async fn obey(&mut self, step: Step<Tapped>, reel: &mut Reel) -> Result<(), OutputError> {
         match step {
             Step::Open { at, video, audio } => {
@@ -295,105 +275,6 @@ impl<'a> Recording<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Begins the next file, which may take the place of one that was written ahead.
-    async fn open(&mut self, at: u64, video: bool, audio: bool, reel: &mut Reel) -> Result<(), OutputError> {
-        self.ahead.take_if(|ahead| !ahead.has_begun());
-        let forms = self.known.of(video, audio);
-        let replaced = self.ahead.as_mut().and_then(Ahead::claim);
-        if self.ahead.is_some() {
-            self.settled.get_or_insert(tokio::time::Instant::now() + SETTLED);
-        }
-        let part = self.begin(at, forms, replaced, reel).await?;
-        if part.name().is_none() {
-            self.prove(part.path().to_owned(), Wanted { video, audio });
-        }
-        self.part = Some(part);
-        Ok(())
-    }
-
-    /// Begins a file.
-    async fn begin(
-        &mut self,
-        at: u64,
-        forms: Forms,
-        replaced: Option<PathBuf>,
-        reel: &mut Reel,
-    ) -> Result<Part, OutputError> {
-        let late = self.output.clock.running_time().nseconds().saturating_sub(at);
-        let start = jiff::Timestamp::now() - Duration::from_nanos(late);
-        let session = &self.output.session;
-        // What a manifest names keeps its name, and so does what a killed bridge has left.
-        let aside = !(session.resume || session.manifest);
-        let naming = reel.naming.get_or_insert_with(|| Naming::new(self.file, &session.room, aside));
-        part::check(self.file.container, &forms)?;
-        let (path, name) = match replaced {
-            Some(name) => (ahead::create_beside(&name)?, name),
-            None => naming.create(start).map(|path| (path.clone(), path))?,
-        };
-        if self.former.is_some() {
-            tracing::info!(output = %self.output.spec, file = %name.display(), "the recording goes on in a further file");
-        }
-        let template = (self.file.container, self.file.template());
-        let mut part = Part::open(template, &path, &self.output.clock, &forms, start, at).await?;
-        if path == name {
-            tell_began(self.output, name, Duration::from_nanos(at)).await;
-        } else {
-            // Until it has its name, what has the name began when it was said.
-            part.call(name);
-        }
-        Ok(part)
-    }
-
-    async fn obey_ahead(&mut self, step: Step<Tapped>, reel: &mut Reel) -> Result<(), OutputError> {
-        let Some(ahead) = &mut self.ahead else { return Ok(()) };
-        match step {
-            Step::Open { at, video, audio } => {
-                let forms = ahead.forms(video, audio);
-                let part = self.begin(at, forms, None, reel).await?;
-                if let Some(ahead) = &mut self.ahead {
-                    ahead.begin(part);
-                }
-            }
-            // What is lost here comes again.
-            Step::Give(unit) => drop(ahead.part(0).map(|part| part.give(unit.kind, &unit.payload))),
-            Step::GiveFormer(unit) => drop(ahead.part(1).map(|part| part.give(unit.kind, &unit.payload))),
-            Step::Close => {}
-            Step::End(kind) => drop(ahead.part(0).map(|part| part.end(kind))),
-            Step::Ask(_) => return self.obey(step, reel).await,
-        }
-        Ok(())
-    }
-
-    /// Proves that the first file plays.
-    fn prove(&mut self, path: PathBuf, wanted: Wanted) {
-        if !std::mem::replace(&mut self.proven, true) {
-            self.proof = Some(Box::pin(async move {
-                probe::first_frames(Source::File(path.clone()), wanted, FIRST_FRAMES).await?;
-                Ok(Play::file(&path))
-            }));
-        }
-    }
-
-    fn hand_over(&mut self, reel: &mut Reel) {
-        self.finish_former(reel);
-        if let Some(part) = self.part.take() {
-            reel.finishing.spawn(part.finish(self.now_or_end()));
-        } else if let Some(ahead) = self.ahead.take() {
-            ahead.hand_over(reel, self.now_or_end());
-        }
-    }
-
-    /// The file before ends where the one after it begins.
-    fn finish_former(&mut self, reel: &mut Reel) {
-        if let Some(part) = self.former.take() {
-            reel.finishing.spawn(part.finish(self.part.as_ref().map_or_else(|| self.now_or_end(), Part::from)));
-        }
-    }
-
-    fn now_or_end(&self) -> u64 {
-        self.end.unwrap_or_else(|| self.output.clock.running_time().nseconds())
     }
 }
 

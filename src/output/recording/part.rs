@@ -1,5 +1,7 @@
 //! One file of a recording while it is written.
 
+mod placing;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,46 +85,6 @@ struct Input {
     appsrc: gst_app::AppSrc,
     /// Something was left out: pictures go on with a keyframe.
     torn: bool,
-}
-
-/// Refuses what a file of this kind may not hold.
-pub(super) fn check(container: Container, forms: &Forms) -> Result<(), OutputError> {
-    for caps in [&forms.video, &forms.audio].into_iter().flatten() {
-        let form = caps.structure(0).map(|form| form.name().as_str()).unwrap_or_default();
-        if !container.holds(form) {
-            return Err(OutputError::DoesNotFit {
-                codec: codec_name(form).to_owned(),
-                container,
-                way_out: way_out(form),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn codec_name(form: &str) -> &str {
-    match form {
-        "video/x-h264" => "H.264",
-        "video/x-vp8" => "VP8",
-        "video/x-vp9" => "VP9",
-        "video/x-av1" => "AV1",
-        "audio/x-opus" => "Opus",
-        "audio/x-mulaw" => "PCMU",
-        "audio/x-alaw" => "PCMA",
-        other => other,
-    }
-}
-
-fn way_out(form: &str) -> String {
-    let endings = [(Container::Matroska, ".mkv"), (Container::Mp4, ".mp4"), (Container::WebM, ".webm")];
-    let fitting: Vec<_> =
-        endings.into_iter().filter(|(container, _)| container.holds(form)).map(|(_, end)| end).collect();
-    let other = if form.starts_with("audio/") {
-        "leave out audio=copy"
-    } else {
-        "ask for another codec with --codecs, or leave out video=copy"
-    };
-    if fitting.is_empty() { other.into() } else { format!("record to {}, {other}", fitting.join(" or ")) }
 }
 
 impl Part {
@@ -260,45 +222,6 @@ impl Part {
     /// What a player finds in it.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted { video: self.ends.video.is_some(), audio: self.ends.audio.is_some() }
-    }
-
-    /// It is to have this name in the end, which another file has as yet.
-    pub(super) fn call(&mut self, name: PathBuf) {
-        self.name = Some(name);
-    }
-
-    /// The name that it does not have yet.
-    pub(super) fn name(&self) -> Option<&Path> {
-        self.name.as_deref()
-    }
-
-    /// Has it take the place of the file with its name as soon as the disk has what was written. False when not all that was given was
-    /// written yet.
-    pub(super) fn place(&mut self) -> bool {
-        let inputs = [&self.video, &self.audio].into_iter().flatten();
-        let behind = inputs.filter_map(|input| input.appsrc.current_level_time()).any(|level| !level.is_zero());
-        if let (Some(name), None, false) = (&self.name, &self.placing, behind) {
-            // Nothing looks for it where it was while it moves.
-            self.syncing = None;
-            self.placing = Some(syncing::move_to(&self.path, name));
-        }
-        !behind
-    }
-
-    fn placed(&mut self, moved: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), OutputError> {
-        self.placing = None;
-        moved.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(OutputError::io(&self.path))?;
-        self.path = self.name.take().unwrap_or_default();
-        Ok(())
-    }
-
-    /// Waits until it has its name, when everything is written.
-    async fn settle(&mut self) -> Result<(), OutputError> {
-        let Some(name) = &self.name else { return Ok(()) };
-        self.syncing = None;
-        let moving = self.placing.take().unwrap_or_else(|| syncing::move_to(&self.path, name));
-        let moved = moving.await;
-        self.placed(moved)
     }
 
     /// When its own time begins, in ns on the bridge's clock.
