@@ -1,6 +1,7 @@
 //! Templates that an operator writes: what `crate::fuzzing` calls for them. Nothing is built.
 
-use super::{ALLOWED, Ends, FORMS, check, strip_comments, with_ends, words, wrong};
+use super::allowed::{ALLOWED, check, words};
+use super::{Ends, FORMS, strip_comments, with_ends, wrong};
 
 type Target = (&'static str, fn(&[u8]));
 

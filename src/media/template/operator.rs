@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{TemplateError, Texts, check, words};
+use super::allowed::{check, words};
+use super::{TemplateError, Texts};
 
 /// Names that only a template itself uses.
 const INTERNAL: [&str; 2] = ["mux", "demux"];
