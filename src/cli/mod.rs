@@ -66,6 +66,17 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it builds pipeline after pipeline, which costs more memory each time unless there are few heaps. The others end soon, and
+    /// need not be started anew. A directory of recordings to repair has as many pipelines as it has files.
+    fn fills_heaps(&self) -> bool {
+        match self {
+            Self::Demo(_) | Self::Serve(_) | Self::Bridge(_) | Self::Publish(_) | Self::Repair(_) | Self::Mix(_) => {
+                true
+            }
+            Self::Probe(_) | Self::Doctor(_) | Self::Completions { .. } => false,
+        }
+    }
+
     /// Where its tasks run.
     fn runtime(&self) -> std::io::Result<Runtime> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -158,7 +169,9 @@ impl Cli {
             return ExitCode::SUCCESS;
         }
         telemetry::start(self.log_format);
-        if let Err(error) = memory::limit_heaps() {
+        if self.command.fills_heaps()
+            && let Err(error) = memory::limit_heaps()
+        {
             tracing::debug!(%error, "memory may grow: MALLOC_ARENA_MAX=2 prevents it");
         }
         let outcome = self.start();
