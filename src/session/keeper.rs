@@ -1,6 +1,7 @@
 //! Keeps a manifest on the disk: whole at every moment, whatever ends the process. The newest state wins.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
@@ -56,19 +57,29 @@ async fn keep(path: PathBuf, mut changes: watch::Receiver<Option<Manifest>>) {
     }
 }
 
-/// Replaces the manifest in one step.
-pub(super) fn write(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+/// Replaces the manifest in one step. It has one writer: what a kill has left of a change has the name that the next change takes.
+fn write(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
     let mut text = serde_json::to_string_pretty(manifest)?;
     text.push('\n');
-    let mut file = tempfile::Builder::new().prefix(".session").suffix(".json").tempfile_in(directory)?;
-    // A temporary file is its owner's alone; a recording and its manifest are as the process makes files.
-    #[cfg(unix)]
-    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    let unfinished = unfinished(path);
+    // A file of its own: what has this name may be a link.
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(&unfinished)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| std::fs::rename(&unfinished, path)) {
+        std::fs::remove_file(&unfinished).ok();
+        return Err(error);
+    }
     durable::name(path)
+}
+
+/// `.session.json.new`
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
 }
 
 /// What an earlier run left at this place: its session goes on when it was killed; one that ended stays, as `session.1.json`.
@@ -103,6 +114,25 @@ mod tests {
         keeper.finish().await;
         assert_eq!(Manifest::read(&path).unwrap(), manifest);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_a_kill_has_left_of_a_change_goes_with_the_next_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (directory.path().join("weekly.session.json"), directory.path().join("elsewhere"));
+        std::fs::write(&elsewhere, "not ours").unwrap();
+        let manifest = Manifest::new("r", "2026-01-02T03:04:05Z".parse().unwrap());
+        std::fs::write(unfinished(&path), "{ \"roo").unwrap();
+        write(&path, &manifest).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, unfinished(&path)).unwrap();
+        write(&path, &manifest).unwrap();
+        let mut names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["elsewhere", "weekly.session.json"]);
+        assert_eq!(Manifest::read(&path).unwrap(), manifest);
+        assert_eq!(std::fs::read_to_string(elsewhere).unwrap(), "not ours");
+        assert!(write(&directory.path().join("gone/session.json"), &manifest).is_err());
     }
 
     #[test]
