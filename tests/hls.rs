@@ -183,6 +183,78 @@ async fn an_output_that_failed_goes_on_in_the_same_playlist_after_a_discontinuit
     assert!(reading.success && (decoded - pictures).abs() <= 3.0, "of {pictures}: {reading:?}\n{playlist}");
 }
 
+/// The segments of a playlist, and what is in their files.
+fn segments(directory: &str) -> Vec<(String, Vec<u8>)> {
+    let playlist = read(format!("{directory}/index.m3u8"));
+    let names = playlist.lines().filter(|line| line.starts_with("segment"));
+    names.map(|name| (name.to_owned(), std::fs::read(Path::new(directory).join(name)).unwrap())).collect()
+}
+
+/// Seen to fail with `left` in `output/hls/earlier.rs` always `None`: every playlist begins with number 0 again and has no discontinuity.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_was_killed_and_is_started_again_goes_on_in_the_same_playlists() {
+    let scene = Scene::start().await;
+    let forms = [
+        ("ts", "format=ts&list=100"),
+        ("window", "format=ts&list=3"),
+        ("event", "format=fmp4&mode=event"),
+        ("ll", "format=ll&list=100"),
+    ];
+    let outputs = forms.map(|(name, settings)| format!("hls:{}?segment=1&{settings}", scene.path(name)));
+    let outputs = outputs.each_ref().map(String::as_str);
+    let arguments = ["--gop", "1"];
+    let (mut bridge, _) = scene.bridge(&outputs, &arguments).await;
+    ready(&mut bridge, forms.len()).await;
+    // So that something has left the window.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    bridge.kill().await;
+    let before = forms.map(|(name, _)| segments(&scene.path(name)));
+
+    let (mut bridge, _) = scene.bridge(&outputs, &arguments).await;
+    ready(&mut bridge, forms.len()).await;
+    for (index, (name, _)) in forms.iter().enumerate().filter(|(_, (name, _))| *name != "window") {
+        let now = segments(&scene.path(name));
+        assert!(before[index].len() > 3 && now.starts_with(&before[index]), "{name}: what was there is still there");
+        let playlist = read(format!("{}/index.m3u8", scene.path(name)));
+        let (old, new) = playlist.split_once("#EXT-X-DISCONTINUITY\n").unwrap_or_else(|| panic!("{name}: {playlist}"));
+        // With parts, what was announced of the segment in the making has become one.
+        let completed = if *name == "ll" { 0..=1 } else { 0..=0 };
+        assert!(completed.contains(&(old.matches("#EXTINF").count() - before[index].len())), "{name}: {playlist}");
+        assert!(new.contains("#EXTINF"), "{name}: {playlist}");
+    }
+    // The window moves on over the old segments.
+    let window = scene.path("window");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let first = segments(&window)[0].0.clone();
+    assert!(!before[1].iter().any(|(name, _)| *name == first), "{first} is new, and numbered on");
+    assert_eq!(bridge.terminate(SOON).await.code(), Some(0), "{}", bridge.log());
+
+    let number = |line: &str| line.strip_prefix("segment")?.split_once('.')?.0.parse::<u64>().ok();
+    for (name, _) in forms {
+        let playlist = read(format!("{}/index.m3u8", scene.path(name)));
+        let numbers: Vec<_> = playlist.lines().filter_map(number).collect();
+        let sequence = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")?.parse().ok());
+        let sequence: u64 = sequence.unwrap_or_else(|| panic!("{name}: {playlist}"));
+        assert!(numbers.iter().copied().eq(sequence..sequence + numbers.len() as u64), "{name}: {playlist}");
+        assert!(playlist.ends_with("#EXT-X-ENDLIST\n"), "{name}: {playlist}");
+        if name == "window" {
+            assert!(sequence > 3 && playlist.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n"), "{playlist}");
+            let files = std::fs::read_dir(&window).unwrap().flatten();
+            let files: Vec<_> = files.filter_map(|entry| number(&entry.file_name().into_string().unwrap())).collect();
+            assert!(files.len() <= 7, "what has left the window is deleted: {files:?}");
+            continue;
+        }
+        assert_eq!((sequence, playlist.matches("#EXT-X-DISCONTINUITY\n").count()), (0, 1), "{name}: {playlist}");
+        let reading = decode(&format!("{}/index.m3u8", scene.path(name)), Duration::from_secs(60)).await;
+        let pictures = 30.0 * lengths(&playlist, "#EXTINF:").iter().sum::<f64>();
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let decoded = reading.frames as f64;
+        // Less than a segment: where the times jump, ffmpeg leaves out what overlaps.
+        let all = reading.success && reading.errors.is_empty() && decoded >= pictures - 20.0;
+        assert!(all, "{name}: {decoded} of {pictures}: {reading:?}\n{playlist}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_copied_begins_its_segments_with_keyframes_that_were_asked_for() {
     let _turn = one_at_a_time().await;

@@ -132,7 +132,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// Go on where a bridge that was killed has left off: its files stay, the next part follows (call.part2.mkv), and playlists of
-    /// HLS in fragmented MP4 go on with a discontinuity. `serve` starts a bridge again in this way.
+    /// HLS go on with a discontinuity, however long ago that was. `serve` starts a bridge again in this way.
     #[arg(long)]
     resume: bool,
     /// Read commands from stdin, one JSON object per line: {"command":"attach","output":"URL"}, {"command":"detach","output":"URL"},

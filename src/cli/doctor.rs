@@ -192,14 +192,14 @@ mod tests {
     fn what_failed_is_told_with_its_remedy_and_without_colours_in_a_pipe() {
         let checks = vec![
             Check::good("mix participants", "compositor"),
-            Check::bad("output HLS", "missing: hlssink2", "apt install gstreamer1.0-plugins-bad"),
+            Check::bad("output HLS", "missing: mpegtsmux", "apt install gstreamer1.0-plugins-bad"),
         ];
         let text = text(&Diagnosis { verdict: Verdict::Bad, checks, speed: None }, false);
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
                 "ok      mix participants  compositor",
-                "FAILED  output HLS        missing: hlssink2",
+                "FAILED  output HLS        missing: mpegtsmux",
                 "                          → apt install gstreamer1.0-plugins-bad",
                 "",
                 "The main job does not work here: follow the arrows.",

@@ -182,7 +182,7 @@ impl Job {
                 &[("udpsink", GOOD)],
                 &[("srtpenc", BAD)],
             ],
-            Self::Hls => &[&[("hlssink2", BAD)], &[("mpegtsmux", BAD)]],
+            Self::Hls => &[&[("splitmuxsink", GOOD)], &[("mpegtsmux", BAD)]],
             Self::HlsFragments => &[&[("isofmp4mux", LINKED)], &[("qtdemux", GOOD)]],
             Self::Mkv => &[&[("matroskamux", GOOD)]],
             Self::Mp4 => &[&[("isofmp4mux", LINKED)], &[("mp4mux", GOOD)], &[("qtdemux", GOOD)]],
@@ -340,10 +340,10 @@ mod tests {
     fn a_missing_element_is_named_with_its_package_and_an_alternative_will_do() {
         let lacks = |absent: &'static [&'static str]| move |name: &str| !absent.contains(&name);
         assert_eq!(lacking(Job::EncodeVideo, lacks(&["x264enc"])), [], "openh264enc will do");
-        let missing = lacking(Job::Hls, lacks(&["hlssink2"]));
+        let missing = lacking(Job::Hls, lacks(&["mpegtsmux"]));
         assert_eq!(
             missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["cannot output HLS: the element hlssink2 is missing: apt install gstreamer1.0-plugins-bad"]
+            ["cannot output HLS: the element mpegtsmux is missing: apt install gstreamer1.0-plugins-bad"]
         );
         let nothing_there = lacking(Job::EncodeVideo, |_| false);
         assert_eq!(nothing_there.iter().map(|missing| missing.element).collect::<Vec<_>>(), ["x264enc", "h264parse"]);

@@ -131,7 +131,9 @@ pub(crate) fn tail(
         Destination::Rtp(rtp) => {
             Box::new(RtpTail::new((**rtp).clone(), spec.tracks, session.clone(), streams, attempt)?)
         }
-        Destination::Hls(hls) if hls.format == HlsFormat::Ts => Box::new(TsTail::new(hls.clone(), spec.tracks)),
+        Destination::Hls(hls) if hls.format == HlsFormat::Ts => {
+            Box::new(TsTail::new(hls.clone(), spec.tracks, attempt > 0 || session.resume))
+        }
         Destination::Hls(hls) => Box::new(FragmentsTail::new(hls.clone(), spec.tracks, session.clone(), attempt)),
         Destination::File(_) => return Ok(None),
         Destination::TsSocket(path) => Box::new(LiveTsTail::new(path.clone())),

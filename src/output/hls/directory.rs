@@ -1,5 +1,6 @@
 //! The files of an HLS directory: what they are called, how they appear, and which of them are ours to delete.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,15 +39,17 @@ impl Directory {
         }
     }
 
-    /// Deletes what an earlier run has left: its playlist would be taken for ours, and its segments would stay for ever.
-    pub(super) fn clear(&self) -> Result<(), (PathBuf, io::Error)> {
+    /// Deletes what an earlier run has left, but for `kept`: its playlist would be taken for ours, and its segments would stay for ever.
+    pub(super) fn sweep(&self, kept: &BTreeSet<String>) -> Result<(), (PathBuf, io::Error)> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |error| (path, error)
         };
         self.create()?;
         for entry in fs::read_dir(&self.0).map_err(at(&self.0))?.flatten() {
-            if is_ours(&entry.file_name().to_string_lossy()) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if is_ours(&name) && !kept.contains(&*name) {
                 fs::remove_file(entry.path()).map_err(at(&entry.path()))?;
             }
         }
@@ -55,7 +58,7 @@ impl Directory {
 }
 
 /// Whether a name is one that an HLS output gives: `index.m3u8`, `segment5.ts`, `360p-segment5-part0.m4s`, `init0.mp4` …
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")).unwrap_or(name);
     let Some((stem, ending)) = name.rsplit_once('.') else { return false };
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -80,10 +83,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_files_of_an_earlier_run_are_removed() {
+    fn only_our_own_files_of_an_earlier_run_that_no_playlist_has_are_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let kept =
-            ["call.m3u8", "holiday.ts", "init.mp4", "notes.txt", "segment.ts", "segment1-part.m4s", "sp-init0.mp4"];
+        let kept = [
+            "call.m3u8",
+            "holiday.ts",
+            "init.mp4",
+            "notes.txt",
+            "segment.ts",
+            "segment1-part.m4s",
+            "segment8.m4s",
+            "sp-init0.mp4",
+        ];
         let ours = [
             "index.m3u8",
             ".index.m3u8.new",
@@ -101,7 +112,7 @@ mod tests {
         for name in kept.iter().chain(&ours) {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
-        Directory(directory.path().into()).clear().unwrap();
+        Directory(directory.path().into()).sweep(&BTreeSet::from(["segment8.m4s".to_owned()])).unwrap();
         let mut left: Vec<_> = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

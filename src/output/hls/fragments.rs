@@ -21,10 +21,11 @@ use super::super::streams::Forms;
 use super::super::tail::{Session, Tail};
 use super::cutting::{Cuts, Lengths};
 use super::directory::{Directory, INDEX};
+use super::earlier;
 use super::keyframes;
 use super::playlist::{Kind, Playlist};
 use super::presentation::{Presentation, Track};
-use super::rendition::{Rendition, unfinished};
+use super::rendition::{Form, Rendition, unfinished};
 use super::writing;
 use crate::media::producer::Patience;
 use crate::probe::{self, Source, Wanted};
@@ -34,7 +35,7 @@ pub(crate) struct FragmentsTail {
     destination: HlsDestination,
     tracks: Tracks,
     session: Session,
-    /// An earlier attempt, or a bridge that was killed, has left playlists that go on.
+    /// An earlier attempt, or a bridge that is known to have been killed, has left playlists that go on.
     resumes: bool,
     /// How many segments are complete in every rendition.
     complete: OnceLock<watch::Receiver<u64>>,
@@ -103,17 +104,13 @@ impl FragmentsTail {
         self.tracks.video != Some(Stream::CopiedVideo)
     }
 
-    fn track(&self, branch: &Branch, directory: &Directory) -> Result<Track, OutputError> {
-        let name = branch.rendition.as_ref().map_or_else(|| INDEX.to_owned(), |rendition| format!("{rendition}.m3u8"));
-        let empty = self.playlist(branch.stream);
-        let place = if empty.kind == Kind::Vod { unfinished(&name) } else { name };
-        let earlier = self.resumes.then(|| std::fs::read_to_string(directory.path(&place)).ok()).flatten();
-        let earlier = earlier.and_then(|text| Playlist::parse(&text)).filter(|earlier| !earlier.ended);
-        let mut rendition =
-            Rendition::new(directory.clone(), branch.rendition.as_deref(), self.destination.list as usize, empty);
-        if let Some(earlier) = earlier {
-            rendition.resume(earlier).map_err(at_path)?;
-        }
+    fn track(&self, branch: &Branch, directory: &Directory) -> Track {
+        let rendition = Rendition::new(
+            (directory.clone(), Form::Fragments),
+            branch.rendition.as_deref(),
+            self.destination.list as usize,
+            self.playlist(branch.stream),
+        );
         let (video, audio) = self.session.bitrates;
         let nominal = match branch.stream {
             Stream::Rendition(height) => height.bitrate(video, self.session.height).into(),
@@ -121,7 +118,7 @@ impl FragmentsTail {
             _ => u64::from(video) + u64::from(audio),
         };
         let is_sound = branch.stream.kind() == crate::terms::MediaKind::Audio;
-        Ok(Track { rendition, nominal, known: None, is_sound })
+        Track { rendition, nominal, known: None, is_sound }
     }
 
     /// The media playlists, with what is in each.
@@ -155,9 +152,10 @@ impl Tail for FragmentsTail {
 
     fn configure(&self, attached: &Attached) -> Result<(), OutputError> {
         let directory = Directory(self.destination.directory.clone());
-        if self.resumes { directory.create() } else { directory.clear() }.map_err(at_path)?;
         let branches = self.branches();
-        let tracks = branches.iter().map(|branch| self.track(branch, &directory)).collect::<Result<_, _>>()?;
+        let mut tracks: Vec<_> = branches.iter().map(|branch| self.track(branch, &directory)).collect();
+        let renditions = tracks.iter_mut().map(|track| &mut track.rendition);
+        earlier::take_up(&directory, renditions, self.resumes).map_err(at_path)?;
         let choice = self.destination.renditions.as_ref().map(|renditions| renditions.audio);
         let presentation = Presentation::new(directory, tracks, choice);
         self.complete.set(presentation.complete.subscribe()).ok();
@@ -191,11 +189,7 @@ impl Tail for FragmentsTail {
     async fn verify(&self, _: &gst::Pipeline, wanted: Wanted) -> Result<Play, OutputError> {
         let patience = Duration::from_secs(10 + 3 * u64::from(self.destination.segment));
         if let Some(complete) = self.complete.get() {
-            // What an earlier attempt has left plays as well, and proves nothing.
-            let mut complete = complete.clone();
-            let first = tokio::time::timeout(patience, complete.wait_for(|complete| *complete > 0)).await;
-            let missing = || OutputError::NotReady { what: "no segment is complete".into(), waited: patience };
-            first.map_err(|_| missing())?.map_err(|_| missing())?;
+            earlier::first_of_ours(complete, patience).await?;
         }
         for (playlist, wanted) in self.playlists(wanted) {
             let playlist = match self.destination.mode {

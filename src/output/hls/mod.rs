@@ -1,10 +1,11 @@
 //! HLS: a directory with playlists and segments.
 //!
-//! MPEG-TS segments are `hlssink2`'s; for fragmented MP4 and low latency, GStreamer muxes and the playlists are ours. `serve` uses
-//! [`Playlist`] to answer requests that wait for a part.
+//! GStreamer muxes; the files and the playlists are ours, so that a playlist goes on where a bridge was killed. `serve` uses [`Playlist`] to
+//! answer requests that wait for a part.
 
 mod cutting;
 mod directory;
+mod earlier;
 mod fragments;
 mod fuzzing;
 mod keyframes;

@@ -53,7 +53,7 @@ pub struct Segment {
     pub duration: Duration,
     /// When its first picture was taken (section 4.3.2.6).
     pub start: Timestamp,
-    /// The file with what a decoder needs first (section 4.3.2.5).
+    /// The file with what a decoder needs first (section 4.3.2.5); empty where the segments have that themselves.
     pub map: String,
     /// The timeline or the coding begins anew with it (section 4.3.2.3).
     pub discontinuity: bool,
@@ -207,8 +207,14 @@ impl Playlist {
     }
 
     fn header(&self, text: &mut Text) {
-        // 6 is enough for EXT-X-MAP; EXT-X-SKIP needs 9 (bis, section 8).
-        text.line(format_args!("#EXT-X-VERSION:{}", if self.part_target.is_some() { 9 } else { 6 }));
+        // EXTINF with a fraction needs 3, EXT-X-MAP 6, EXT-X-SKIP 9 (bis, section 8); old players refuse what is more than they know.
+        let has_maps = self.segments.iter().chain(&self.open).any(|segment| !segment.map.is_empty());
+        let version = match (self.part_target, has_maps) {
+            (Some(_), _) => 9,
+            (None, true) => 6,
+            (None, false) => 3,
+        };
+        text.line(format_args!("#EXT-X-VERSION:{version}"));
         text.line(format_args!("#EXT-X-TARGETDURATION:{}", self.target));
         match self.kind {
             Kind::Live => {}
@@ -243,7 +249,7 @@ impl Segment {
         if self.discontinuity {
             text.line("#EXT-X-DISCONTINUITY");
         }
-        if *map != Some(&self.map) {
+        if !self.map.is_empty() && *map != Some(&self.map) {
             text.line(format_args!("#EXT-X-MAP:URI=\"{}\"", self.map));
             *map = Some(&self.map);
         }

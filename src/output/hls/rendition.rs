@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::directory::{Directory, INDEX};
+use super::directory::{Directory, INDEX, is_ours};
 use super::playlist::{Kind, Part, Playlist, Report, Segment};
 
 /// Segments that have left the playlist stay so long for those who have just read it.
@@ -31,10 +31,29 @@ pub(super) struct Piece {
     pub(super) ends: bool,
 }
 
+/// What segments are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// MPEG-TS.
+    TransportStream,
+    /// Fragmented MP4, with a map in front.
+    Fragments,
+}
+
+impl Form {
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::TransportStream => "ts",
+            Self::Fragments => "m4s",
+        }
+    }
+}
+
 /// One media playlist.
 #[derive(Debug)]
 pub(super) struct Rendition {
     directory: Directory,
+    form: Form,
     /// In front of its files' names.
     prefix: String,
     /// Its playlist's file.
@@ -57,11 +76,17 @@ pub(super) struct Rendition {
 
 impl Rendition {
     /// `playlist` is empty.
-    pub(super) fn new(directory: Directory, rendition: Option<&str>, list: usize, playlist: Playlist) -> Self {
+    pub(super) fn new(
+        (directory, form): (Directory, Form),
+        rendition: Option<&str>,
+        list: usize,
+        playlist: Playlist,
+    ) -> Self {
         let prefix = rendition.map(|rendition| format!("{rendition}-")).unwrap_or_default();
         let name = rendition.map_or_else(|| INDEX.to_owned(), |rendition| format!("{rendition}.m3u8"));
         Self {
             directory,
+            form,
             prefix,
             name,
             list,
@@ -78,6 +103,35 @@ impl Rendition {
         }
     }
 
+    /// The file of its playlist, until that is complete.
+    pub(super) fn place(&self) -> String {
+        if self.playlist.kind == Kind::Vod { unfinished(&self.name) } else { self.name.clone() }
+    }
+
+    /// Whether what was left is of the same kind and names nothing but our own files, which are deleted in their time.
+    pub(super) fn could_go_on_with(&self, earlier: &Playlist) -> bool {
+        let alike = |segment: &Segment| {
+            let map = match self.form {
+                Form::TransportStream => segment.map.is_empty(),
+                Form::Fragments => is_ours(&segment.map),
+            };
+            map && segment.parts.iter().all(|part| is_ours(&part.uri))
+        };
+        let whole = |segment: &Segment| is_ours(&segment.uri) && segment.uri.ends_with(self.form.ending());
+        (earlier.kind, earlier.part_target.is_some()) == (self.playlist.kind, self.playlist.part_target.is_some())
+            && earlier.segments.iter().all(whole)
+            && earlier.segments.iter().chain(&earlier.open).all(alike)
+    }
+
+    /// Every file that somebody who has read the playlist may ask for, and the playlist itself.
+    pub(super) fn files(&self) -> impl Iterator<Item = String> {
+        let of = |segment: &Segment| {
+            let parts = segment.parts.iter().map(|part| part.uri.clone());
+            [segment.uri.clone(), segment.map.clone()].into_iter().chain(parts).collect::<Vec<_>>()
+        };
+        self.playlist.segments.iter().flat_map(of).chain([self.place()])
+    }
+
     /// Goes on with what an earlier attempt has left. What follows is another timeline (RFC 8216, section 6.2.1).
     pub(super) fn resume(&mut self, earlier: Playlist) -> Result<(), (PathBuf, io::Error)> {
         let part_target = self.playlist.part_target;
@@ -91,7 +145,7 @@ impl Rendition {
                 let path = self.directory.path(&part.uri);
                 bytes.extend(std::fs::read(&path).map_err(|error| (path, error))?);
             }
-            open.uri = format!("{}segment{number}.m4s", self.prefix);
+            open.uri = format!("{}segment{number}.{}", self.prefix, self.form.ending());
             self.bytes = bytes;
             self.close()?;
             self.complete = 0;
@@ -164,7 +218,7 @@ impl Rendition {
     fn new_segment(&mut self, number: u64) -> Segment {
         let wall = self.start.unwrap_or_else(Timestamp::now);
         Segment {
-            uri: format!("{}segment{number}.m4s", self.prefix),
+            uri: format!("{}segment{number}.{}", self.prefix, self.form.ending()),
             duration: Duration::ZERO,
             start: wall.saturating_add(self.written).unwrap_or(wall),
             map: self.map.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
@@ -202,7 +256,7 @@ impl Rendition {
             let Some(old) = self.retired.pop_front() else { break };
             self.directory.remove(&old.uri);
             let needed = self.retired.iter().chain(&self.playlist.segments).any(|segment| segment.map == old.map);
-            if !needed {
+            if !needed && !old.map.is_empty() {
                 self.directory.remove(&old.map);
             }
         }
@@ -219,10 +273,8 @@ impl Rendition {
             // Without parts, a segment in the making is nobody's business.
             text = Playlist { open: None, ..playlist.clone() }.to_string();
         }
-        if playlist.kind == Kind::Vod && !playlist.ended {
-            return self.directory.write(&unfinished(&self.name), text.as_bytes());
-        }
-        self.directory.write(&self.name, text.as_bytes())
+        let place = if playlist.ended { self.name.clone() } else { self.place() };
+        self.directory.write(&place, text.as_bytes())
     }
 }
 

@@ -63,8 +63,8 @@ pub(super) fn write(
 }
 
 /// What could not be written ends the output, in words that name the file.
-fn report(sink: &gst_app::AppSink, (path, error): &(PathBuf, std::io::Error)) {
-    gst::element_error!(sink, gst::ResourceError::Write, ("{}: {error}", path.display()));
+pub(super) fn report(element: &impl IsA<gst::Element>, (path, error): &(PathBuf, std::io::Error)) {
+    gst::element_error!(element, gst::ResourceError::Write, ("{}: {error}", path.display()));
 }
 
 /// Reads what the muxer pushes at once: perhaps a header of the whole stream, then that of a fragment or a chunk, then media.
