@@ -190,7 +190,7 @@ fn segments(directory: &str) -> Vec<(String, Vec<u8>)> {
     names.map(|name| (name.to_owned(), std::fs::read(Path::new(directory).join(name)).unwrap())).collect()
 }
 
-/// Seen to fail with `left` in `output/hls/earlier.rs` always `None`: every playlist begins with number 0 again and has no discontinuity.
+/// Seen to fail with `left` in `output/hls/earlier.rs` always `None`: `ts: what was there is still there`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_was_killed_and_is_started_again_goes_on_in_the_same_playlists() {
     let scene = Scene::start().await;
