@@ -69,7 +69,7 @@ mod tests {
             (h264("packetization-mode=1"), &OURS, false),
             (h264("profile-level-id=42e01f"), &OURS, false),
             (h264("packetization-mode=1;profile-level-id=é"), &OURS, false),
-            (h264("packetization-mode=1;profile-level-id=42e01f").replace("p:102", "p:103"), &OURS, false),
+            (h264("packetization-mode=1;profile-level-id=42e01f").replace("fmtp:102", "fmtp:103"), &OURS, false),
             (String::new(), &OURS, false),
         ];
         for (format, ours, known) in cases {
