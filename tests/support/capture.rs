@@ -23,7 +23,7 @@ impl Default for FlashAndBeep {
 
 /// JavaScript for `BrowserOptions::before_load`, or for `Browser::eval` before the page joins. It leaves
 /// `window.__capture` with `resize(width, height)`, `size()`, `busy`, which makes a picture that takes any bandwidth, and
-/// `stopped`, after which there is no new one.
+/// `stopped`, while which there is no new one.
 pub(crate) fn flash_and_beep_js(source: FlashAndBeep) -> String {
     let FlashAndBeep { width, height, fps, camera, microphone } = source;
     include_str!("flash_and_beep.js").replace(

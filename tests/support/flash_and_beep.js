@@ -35,7 +35,10 @@
     const video = canvas.captureStream(0).getVideoTracks()[0];
     let painted = -1;
     function paint() {
-      if (window.__capture.stopped) return;
+      if (window.__capture.stopped) {
+        setTimeout(paint, 20);
+        return;
+      }
       const now = audio.currentTime;
       const frame = Math.floor(now * options.fps);
       if (frame !== painted) {

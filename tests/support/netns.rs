@@ -84,6 +84,8 @@ impl Namespace {
         let offload = ["netns", "exec", &self.name, "ethtool", "-K", "wire", "tx", "off", "tso", "off", "gso", "off"];
         let switched = output("ip", offload).await;
         switched.unwrap_or_else(|error| panic!("ethtool (apt-get install ethtool): {error}"));
+        // An address that comes a second after the link ends what a browser is loading: ERR_NETWORK_CHANGED.
+        self.ip("link set wire addrgenmode none").await;
         self.ip("link set wire up").await;
         other.ip(&format!("link set {end} up")).await;
         self.wait_until_up("wire").await;
