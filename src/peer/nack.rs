@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(receiver.pass(Duration::from_secs(1)), []);
     }
 
-    /// With `Way::SentAgain` for it: a trip of 20 ms, and the last one is asked for 10 times.
+    /// With `Way::SentAgain` for it: a trip of 20 ms, and the last one was asked for ten times.
     #[test]
     fn what_was_rebuilt_is_not_asked_for_any_more_and_tells_nothing_of_the_way() {
         let mut receiver = Receiver::new();
