@@ -2,8 +2,8 @@
 //! comes too late, and what the browser has sent along with it makes it good.
 //!
 //! Chromium does so when its field trials tell it to. How packets are rebuilt, and who is told what of them, is in
-//! `src/peer/fec/tests.rs`. Seen to fail: without `FecDecoders` in `codecs::interceptors` nothing was rebuilt in 60 s, where it takes
-//! 2 or 3 s.
+//! `src/peer/fec/tests.rs`. Seen to fail: without `FecDecoders` in `codecs::interceptors` nothing was rebuilt in 60 s;
+//! with them it takes a few.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails here has failed")]
 #![allow(clippy::print_stderr, reason = "what was measured belongs to the output of a test")]
