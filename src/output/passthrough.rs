@@ -5,6 +5,7 @@
 
 mod fuzzing;
 mod lane;
+mod neighbour;
 mod sockets;
 
 use std::io;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 pub(super) use self::fuzzing::fuzz_lane;
 use self::lane::Lane;
 pub(crate) use self::lane::{Form, payload_type};
+use self::neighbour::Neighbour;
 pub use self::sockets::{Interface, Multicast};
 use self::sockets::{port_of, socket};
 use super::sdp::SrtpKey;
@@ -94,6 +96,7 @@ struct Road {
 #[derive(Debug)]
 struct State {
     lane: Lane,
+    neighbour: Neighbour,
     /// Where RTP goes; RTCP one port above.
     receivers: Vec<SocketAddr>,
     buffer: Vec<u8>,
@@ -108,7 +111,8 @@ impl Passthrough {
     /// No socket can be opened, or it cannot send to groups as asked for.
     pub fn open(config: &PassthroughConfig) -> io::Result<Arc<Self>> {
         let road = |kind: &MediaKind| {
-            let receivers = config.receivers.iter().filter_map(|receiver| port_of(*kind, *receiver)).collect();
+            let receivers: Vec<_> = config.receivers.iter().filter_map(|receiver| port_of(*kind, *receiver)).collect();
+            let rtp = socket(&config.receivers, &config.multicast)?;
             let mut lane = Lane::new(*kind, Ssrc(rand::random()), config.keyframes);
             let protection = match &config.protection {
                 Some((protection, key)) => {
@@ -119,16 +123,17 @@ impl Passthrough {
             };
             Ok(Road {
                 kind: *kind,
-                rtp: socket(&config.receivers, &config.multicast)?,
                 rtcp: socket(&config.receivers, &config.multicast)?,
                 reported: AtomicU64::new(0),
                 state: Mutex::new(State {
                     lane,
+                    neighbour: Neighbour::of(&rtp, &receivers)?,
                     receivers,
                     buffer: Vec::with_capacity(2048),
                     protection,
                     encrypted: Vec::new(),
                 }),
+                rtp,
             })
         };
         Ok(Arc::new(Self {
@@ -213,7 +218,7 @@ impl Passthrough {
         if !self.is_report_due(road, age) {
             return;
         }
-        let State { lane, receivers, buffer, protection, encrypted } = &mut *road.lock();
+        let State { lane, receivers, buffer, protection, encrypted, .. } = &mut *road.lock();
         if !lane.report(&self.name, now, SystemTime::now(), buffer) {
             return;
         }
@@ -239,7 +244,7 @@ impl PacketSink for Passthrough {
         let Some(road) = self.road(packet.codec.kind()) else { return Wish::default() };
         let now = Instant::now();
         let (wish, form) = {
-            let State { lane, receivers, buffer, protection, encrypted } = &mut *road.lock();
+            let State { lane, neighbour, receivers, buffer, protection, encrypted } = &mut *road.lock();
             let taken = lane.take(packet, now, buffer);
             if !taken.send {
                 return taken.wish;
@@ -253,13 +258,18 @@ impl PacketSink for Passthrough {
                 None => buffer,
             };
             for receiver in receivers.iter() {
-                match road.rtp.send_to(buffer, receiver) {
-                    Ok(_) => self.sent.fetch_add(1, Ordering::Relaxed),
+                match neighbour.send(&road.rtp, buffer, *receiver) {
+                    Ok(begins) => {
+                        self.sent.fetch_add(1, Ordering::Relaxed);
+                        if begins {
+                            lane.want_keyframe();
+                        }
+                    }
                     Err(error) => {
                         tracing::trace!(%receiver, %error, "a packet was not sent");
-                        self.dropped.fetch_add(1, Ordering::Relaxed)
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
                     }
-                };
+                }
             }
             (taken.wish, taken.new_form.then(|| lane.form().cloned()))
         };
