@@ -18,7 +18,7 @@ SOAK ?=
 DAY ?=
 
 # What `make chaos` tries.
-CHAOS ?= impair narrow_link attach endings failing_outputs repair chaos_kill chaos_power chaos_disk verify overload confined
+CHAOS ?= impair fec narrow_link attach endings failing_outputs repair chaos_kill chaos_power chaos_disk verify overload confined
 
 # How many seconds `make fuzz` gives to each target, and which; all targets when empty.
 SECONDS ?= 60

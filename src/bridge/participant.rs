@@ -130,6 +130,7 @@ impl Participant {
             fps: 0.0,
             bitrate: 0.0,
             loss: 0.0,
+            rebuilt: 0,
             packets: BTreeMap::new(),
             rtt: None,
             refused: 0,

@@ -50,6 +50,8 @@ pub struct ParticipantState {
     pub bitrate: f64,
     /// Part of the packets that was lost since the start, after retransmission, 0 to 1.
     pub loss: f64,
+    /// Lost packets that were rebuilt from what the sender added for that (FlexFEC), since the start.
+    pub rebuilt: u64,
     /// Packets of each kind since the start, after retransmission.
     pub packets: BTreeMap<MediaKind, Loss>,
     /// Round-trip time in seconds.

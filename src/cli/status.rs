@@ -106,6 +106,7 @@ mod tests {
                 fps: 30.0,
                 bitrate: 1_500_000.0,
                 loss: 0.012,
+                rebuilt: 0,
                 packets: Default::default(),
                 refused: 0,
                 rtt: None,

@@ -1,5 +1,7 @@
 //! The codecs that a connection offers and accepts, and the interceptors every connection has.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rtc::interceptor::{
@@ -9,7 +11,8 @@ use rtc::peer_connection::configuration::interceptor_registry::{
     configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
 use rtc::peer_connection::configuration::media_engine::{
-    MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9, MediaEngine,
+    MIME_TYPE_AV1, MIME_TYPE_FLEX_FEC03, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9,
+    MediaEngine,
 };
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::Error;
@@ -17,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::chain::Staged;
 use super::departures::{self, CaptureTime, Departures};
+use super::fec::FecDecoders;
 use super::intake::{self, Intake};
 use super::nack::Nacks;
 use super::rtcp_tap::{self, Feedback, RtcpTap};
@@ -30,6 +34,9 @@ const SENDER_REPORTS: Duration = Duration::from_millis(300);
 /// Where arrivals are noted for transport-wide feedback: before anything is taken out of the stream. The padding with which a
 /// browser tries out whether a network carries more goes no further than [`rtx`], and what is not noted counts as lost.
 const ARRIVALS: usize = 5_200;
+
+/// The payload type of repair packets in our own offers.
+const FLEXFEC: u8 = 49;
 
 /// How a codec is written in SDP: payload type, payload type of its RTX stream, and format parameters.
 struct Format(u8, u8, &'static str);
@@ -93,8 +100,40 @@ pub(crate) fn is_sendable(codec: Codec, negotiated: &RTCRtpCodec) -> bool {
         && (codec != Codec::H264 || negotiated.sdp_fmtp_line.contains("packetization-mode=1"))
 }
 
-/// The media engine that offers these codecs in this order.
-pub(crate) fn media_engine(codecs: &[Codec]) -> Result<MediaEngine, Error> {
+/// Whether the engine takes a remote format for exactly one of those that we offer of this codec, as far as we need to know: not of
+/// VP9 and AV1.
+pub(crate) fn is_exactly_ours(codec: Codec, parameters: &str) -> bool {
+    // What names a format of H.264 is its packetization mode and its profile without the level (RFC 6184, section 8.2.2).
+    let identity = |parameters: &str| {
+        let value =
+            |name: &str| parameters.split(';').find_map(|one| one.trim().strip_prefix(name)).map(str::to_lowercase);
+        let profile = value("profile-level-id=")?.get(..4)?.to_owned();
+        Some((value("packetization-mode=")?, profile))
+    };
+    match codec {
+        Codec::Vp8 => true,
+        Codec::H264 => {
+            let theirs = identity(parameters);
+            theirs.is_some() && formats(codec).iter().any(|Format(.., ours)| identity(ours) == theirs)
+        }
+        Codec::Opus | Codec::Vp9 | Codec::Av1 => false,
+    }
+}
+
+/// Forward error correction of those who send it, as browsers write it; the window is in µs.
+fn flexfec() -> RTCRtpCodecParameters {
+    let rtp_codec = RTCRtpCodec {
+        mime_type: MIME_TYPE_FLEX_FEC03.to_owned(),
+        clock_rate: 90_000,
+        sdp_fmtp_line: "repair-window=10000000".to_owned(),
+        ..Default::default()
+    };
+    RTCRtpCodecParameters { rtp_codec, payload_type: FLEXFEC }
+}
+
+/// The media engine that offers these codecs in this order, behind them forward error correction if we send nothing: an engine that
+/// takes it names repair packets of its own beside each picture that it sends, and we have none.
+pub(crate) fn media_engine(codecs: &[Codec], sends: bool) -> Result<MediaEngine, Error> {
     let mut engine = MediaEngine::default();
     for &codec in codecs {
         let kind = rtc_kind(codec.kind());
@@ -112,6 +151,9 @@ pub(crate) fn media_engine(codecs: &[Codec]) -> Result<MediaEngine, Error> {
             }
         }
     }
+    if !sends && codecs.iter().any(|codec| codec.kind() == MediaKind::Video) {
+        engine.register_codec(flexfec(), RtpCodecKind::Video)?;
+    }
     for (typ, parameter) in [("nack", ""), ("nack", "pli"), ("ccm", "fir")] {
         let feedback = RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() };
         engine.register_feedback(feedback, RtpCodecKind::Video);
@@ -120,12 +162,15 @@ pub(crate) fn media_engine(codecs: &[Codec]) -> Result<MediaEngine, Error> {
 }
 
 /// The interceptor chain: loss recovery, reports, transport-wide feedback and our own stages. Every packet passes through all of
-/// it, so who sends nothing (no `captures`) has no stages for what is sent.
+/// it, so who sends nothing (no `captures`) has no stages for what is sent, and who sends has none for repair packets.
+///
+/// Arrivals are noted before packets are rebuilt, as those never arrived, and losses after it, as nobody needs to send those again.
 pub(crate) fn interceptors(
     engine: &mut MediaEngine,
     feedback: mpsc::Sender<Feedback>,
     captures: Option<mpsc::Receiver<CaptureTime>>,
     intake: Intake,
+    rebuilt: Arc<AtomicU64>,
 ) -> Result<Registry, Error> {
     configure_simulcast_extension_headers(engine)?;
     // What it puts into descriptions; its own place for arrivals is behind those who drop packets.
@@ -139,6 +184,8 @@ pub(crate) fn interceptors(
             .with(Slot::from(sdes::SLOT), Staged::new(SourceNamer::random()))
             .with(Slot::from(departures::SLOT), Staged::new(Departures::new(captures)))
             .with(Slot::NackResponder, NackResponderBuilder::new().build());
+    } else {
+        registry = registry.with(Slot::FecDecoder, FecDecoders::new(rebuilt));
     }
     Ok(registry
         .with(Slot::from(intake::SLOT), Staged::new(intake))
@@ -155,7 +202,7 @@ mod tests {
 
     #[test]
     fn no_two_formats_share_a_payload_type() {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::from([FLEXFEC]);
         for codec in Codec::ALL {
             for Format(payload_type, rtx, _) in formats(codec) {
                 assert!(seen.insert(*payload_type), "{payload_type}");

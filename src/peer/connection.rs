@@ -8,7 +8,6 @@ mod feedback;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -30,6 +29,7 @@ use super::network::Attachment;
 use super::outbound::OutboundTrack;
 use super::rtcp_tap::Feedback;
 use super::simulcast::Simulcasts;
+use super::stats::Counts;
 use super::track::{InboundTrack, PayloadTypes};
 use super::{PeerError, PeerEvent, PeerStats, chat, codecs};
 use crate::terms::{Codec, IceCandidate, MediaKind, SessionDescription};
@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     pub(super) rejected: HashSet<String>,
     pub(super) outbox: VecDeque<PeerEvent>,
     pub(super) kinds: Vec<MediaKind>,
+    /// What we offer and accept.
+    pub(super) codecs: Vec<Codec>,
     /// Whether the other side opened DTLS; known once the first negotiation is done.
     pub(super) dtls_server: Option<bool>,
     receiving: Vec<MediaKind>,
@@ -83,8 +85,7 @@ pub(crate) struct Connection {
     notices: mpsc::Sender<Notice>,
     /// Takes the moments at which what we send was captured; nothing when we do not send.
     pub(super) captures: Option<mpsc::Sender<CaptureTime>>,
-    /// Packets over the rate.
-    refused: Arc<AtomicU64>,
+    counts: Counts,
     children: JoinSet<()>,
 }
 
@@ -93,7 +94,7 @@ impl Connection {
         (pc, attachment): (Arc<dyn PeerConnection>, Arc<Attachment>),
         notices: mpsc::Sender<Notice>,
         captures: Option<mpsc::Sender<CaptureTime>>,
-        refused: Arc<AtomicU64>,
+        counts: Counts,
         codecs: &[Codec],
         polite: bool,
     ) -> Self {
@@ -110,6 +111,7 @@ impl Connection {
             rejected: HashSet::new(),
             outbox: VecDeque::new(),
             kinds,
+            codecs: codecs.to_vec(),
             dtls_server: None,
             receiving: Vec::new(),
             outbound: Vec::new(),
@@ -119,7 +121,7 @@ impl Connection {
             simulcasts: Simulcasts::default(),
             notices,
             captures,
-            refused,
+            counts,
             children: JoinSet::new(),
         }
     }
@@ -175,8 +177,7 @@ impl Connection {
             }
             Command::Stats(reply) => {
                 let report = self.pc.get_stats(Instant::now(), StatsSelector::None).await;
-                let refused = self.refused.load(Ordering::Relaxed);
-                drop(reply.send(Ok(PeerStats { refused, ..PeerStats::read(&report) })));
+                drop(reply.send(Ok(PeerStats::read(&report, &self.counts))));
             }
         }
     }

@@ -25,6 +25,7 @@ use super::departures::CaptureTime;
 use super::intake::Intake;
 use super::network::Attachment;
 use super::rtcp_tap::Feedback;
+use super::stats::Counts;
 use super::track::InboundTrack;
 use super::{PeerConfig, PeerError, codecs};
 use crate::terms::IceCandidate;
@@ -97,7 +98,7 @@ pub(crate) async fn build(
     notices: mpsc::Sender<Notice>,
     feedback: mpsc::Sender<Feedback>,
     captures: Option<mpsc::Receiver<CaptureTime>>,
-    intake: Intake,
+    counts: &Counts,
 ) -> Result<Arc<dyn PeerConnection>, PeerError> {
     if config.codecs.is_empty() {
         return Err(PeerError::NoCodecs);
@@ -110,8 +111,10 @@ pub(crate) async fn build(
         addresses: addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
         cause: cause.to_string(),
     };
-    let mut media = codecs::media_engine(&config.codecs).map_err(setup)?;
-    let registry = codecs::interceptors(&mut media, feedback, captures, intake).map_err(setup)?;
+    let mut media = codecs::media_engine(&config.codecs, config.sends).map_err(setup)?;
+    let intake = Intake::new(config.network.packet_rate(), Arc::clone(&counts.refused), feedback.clone());
+    let rebuilt = Arc::clone(&counts.rebuilt);
+    let registry = codecs::interceptors(&mut media, feedback, captures, intake, rebuilt).map_err(setup)?;
     let is_lite = config.network.is_lite();
     let settings = SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))

@@ -21,6 +21,7 @@ mod departures;
 mod engine;
 mod error;
 mod event;
+mod fec;
 pub(crate) mod fuzzing;
 pub mod ice;
 mod intake;
@@ -44,9 +45,6 @@ mod srtp;
 mod stats;
 mod track;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -68,7 +66,7 @@ pub use track::InboundTrack;
 
 use crate::terms::{Codec, IceCandidate, IceServer, ParticipantId, SessionDescription};
 use connection::{Command, Connection, Inputs, Reply};
-use intake::Intake;
+use stats::Counts;
 
 /// Commands that may wait; their senders wait for the replies anyway.
 const COMMANDS: usize = 16;
@@ -115,15 +113,14 @@ impl Peer {
         let (capture_sender, captures) = config.sends.then(|| mpsc::channel(CAPTURES)).unzip();
         let ice_servers = ice::servers(&config.ice_servers);
         let attachment = config.network.attach(ice_servers.iter().any(ice::is_turn));
-        let refused = Arc::<AtomicU64>::default();
-        let intake = Intake::new(config.network.packet_rate(), Arc::clone(&refused), feedback_sender.clone());
+        let counts = Counts::default();
         let pc =
-            engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender, captures, intake);
+            engine::build(&config, ice_servers, &attachment, notice_sender.clone(), feedback_sender, captures, &counts);
         let connection = Connection::new(
             (pc.await?, attachment),
             notice_sender,
             capture_sender,
-            refused,
+            counts,
             &config.codecs,
             config.polite,
         );

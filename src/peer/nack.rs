@@ -17,7 +17,7 @@ use rtc::sansio::Protocol;
 use rtc::shared::TransportContext;
 use rtc::shared::error::Error;
 
-use self::losses::Losses;
+use self::losses::{Losses, Way};
 use self::path::Path;
 
 /// The requests of one connection.
@@ -53,8 +53,14 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Nacks {
         if let Packet::Rtp(packet) = &message.message.packet
             && let Some(losses) = self.streams.get_mut(&packet.header.ssrc)
         {
-            let again = message.message.has(&Attribute::Retransmission);
-            losses.note(packet.header.sequence_number, again, message.now, &mut self.path);
+            let way = if message.message.has(&Attribute::Retransmission) {
+                Way::SentAgain
+            } else if message.message.has(&Attribute::RecoveredByFec) {
+                Way::Rebuilt
+            } else {
+                Way::Sent
+            };
+            losses.note(packet.header.sequence_number, way, message.now, &mut self.path);
         }
         self.reads.push_back(message);
         Ok(())
@@ -138,20 +144,18 @@ mod tests {
             Self { nacks, now: Instant::now() }
         }
 
-        fn packet(&mut self, sequence_number: u16, again: bool) {
+        fn packet(&mut self, sequence_number: u16, mark: Option<Attribute>) {
             let header = rtp::Header { version: 2, ssrc: SSRC, sequence_number, ..Default::default() };
             let packet = rtp::Packet { header, payload: Bytes::from_static(&[1]) };
             let mut message = AttributedPacket::new(Packet::Rtp(packet));
-            if again {
-                message.add(Attribute::Retransmission);
-            }
+            message.attributes.extend(mark);
             let tagged = TaggedPacket { now: self.now, transport: TransportContext::default(), message };
             self.nacks.handle_read(tagged).unwrap();
             assert!(self.nacks.poll_read().is_some());
         }
 
         fn packets(&mut self, numbers: impl IntoIterator<Item = u16>) {
-            numbers.into_iter().for_each(|number| self.packet(number, false));
+            numbers.into_iter().for_each(|number| self.packet(number, None));
         }
 
         /// Lets time pass as the driver does, and returns when, in ms, it was woken and what was asked for.
@@ -183,7 +187,7 @@ mod tests {
                 self.packets([number.wrapping_sub(1), number.wrapping_add(1)]);
                 let first = self.pass(ms(20)).len();
                 let more = self.pass(trip - ms(15)).len();
-                self.packet(number, true);
+                self.packet(number, Some(Attribute::Retransmission));
                 first + more
             };
             numbers.into_iter().map(lose).collect()
@@ -244,6 +248,20 @@ mod tests {
         assert_eq!(receiver.pass(Duration::from_secs(1)), []);
     }
 
+    /// With `Way::SentAgain` for it: a trip of 20 ms, and the last one was asked for ten times.
+    #[test]
+    fn what_was_rebuilt_is_not_asked_for_any_more_and_tells_nothing_of_the_way() {
+        let mut receiver = Receiver::new();
+        receiver.lose((1..10).map(|number| 2 * number), ms(400));
+        for (number, after) in (20..60).step_by(2).zip([0, 20].into_iter().cycle()) {
+            receiver.packets([number + 1]);
+            assert_eq!(receiver.pass(ms(after)).len(), usize::from(after > 0));
+            receiver.packet(number, Some(Attribute::RecoveredByFec));
+            assert_eq!(receiver.pass(GIVE_UP), []);
+        }
+        assert_eq!(receiver.lose([60], ms(400)), [1]);
+    }
+
     #[test]
     fn losses_are_asked_for_each_at_its_time_and_across_the_wrap() {
         let mut receiver = Receiver::new();
@@ -251,8 +269,8 @@ mod tests {
         assert_eq!(receiver.pass(ms(8)), [(5, vec![65_534])]);
         receiver.packets([2]);
         assert_eq!(receiver.pass(ms(20)), [(5, vec![0, 1])]);
-        receiver.packet(65_534, true);
-        receiver.packet(1, true);
+        receiver.packet(65_534, Some(Attribute::Retransmission));
+        receiver.packet(1, Some(Attribute::Retransmission));
         assert!(receiver.pass(2 * GIVE_UP).iter().all(|(_, asked)| asked.is_empty() || *asked == [0]));
     }
 

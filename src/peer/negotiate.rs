@@ -10,7 +10,7 @@ use webrtc::rtp_transceiver::RtpTransceiver;
 
 use super::connection::Connection;
 use super::negotiation::{Action, Input};
-use super::{PeerError, PeerEvent, codecs, sdp};
+use super::{PeerError, PeerEvent, codecs, fec, sdp};
 use crate::terms::{IceCandidate, SdpType, SessionDescription};
 
 impl Connection {
@@ -124,7 +124,7 @@ impl Connection {
     }
 
     async fn apply(&mut self, kind: SdpType, sdp: &str) -> Result<(), PeerError> {
-        let (tcp, sdp) = (sdp::tcp_candidates(sdp), sdp.to_owned());
+        let (tcp, sdp) = (sdp::tcp_candidates(sdp), fec::beside_ours(sdp, &self.codecs).into_owned());
         let description = match kind {
             SdpType::Offer => RTCSessionDescription::offer(sdp),
             SdpType::Pranswer => RTCSessionDescription::pranswer(sdp),

@@ -1,5 +1,7 @@
 //! Counters of one connection, for reports and events.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rtc::statistics::stats::ice_candidate_pair::RTCStatsIceCandidatePairState;
@@ -13,6 +15,8 @@ use crate::terms::Ssrc;
 pub struct PeerStats {
     /// Round-trip time of the path in use, from ICE's keep-alives.
     pub rtt: Option<Duration>,
+    /// Lost packets that were rebuilt by forward error correction, and came in no other way until then.
+    pub rebuilt: u64,
     /// One entry per stream that was received.
     pub inbound: Vec<InboundStats>,
     /// One entry per stream that was sent.
@@ -28,7 +32,7 @@ pub struct PeerStats {
 pub struct InboundStats {
     /// The stream.
     pub ssrc: Ssrc,
-    /// Packets that arrived, retransmissions included.
+    /// Packets that arrived, retransmissions and those that were rebuilt included.
     pub packets_received: u64,
     /// Packets that were never seen (RFC 3550, section 6.4.1); duplicates can make it negative.
     pub packets_lost: i64,
@@ -55,8 +59,17 @@ pub struct OutboundStats {
     pub nack_count: u32,
 }
 
+/// What only our own interceptors count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    /// Packets over the rate.
+    pub(crate) refused: Arc<AtomicU64>,
+    /// Packets that were rebuilt.
+    pub(crate) rebuilt: Arc<AtomicU64>,
+}
+
 impl PeerStats {
-    pub(crate) fn read(report: &RTCStatsReport) -> Self {
+    pub(crate) fn read(report: &RTCStatsReport, counts: &Counts) -> Self {
         let rtt = report
             .candidate_pairs()
             .filter(|pair| pair.nominated && pair.state == RTCStatsIceCandidatePairState::Succeeded)
@@ -84,6 +97,12 @@ impl PeerStats {
                 nack_count: stream.nack_count,
             }
         });
-        Self { rtt, inbound: inbound.collect(), outbound: outbound.collect(), refused: 0 }
+        Self {
+            rtt,
+            rebuilt: counts.rebuilt.load(Ordering::Relaxed),
+            inbound: inbound.collect(),
+            outbound: outbound.collect(),
+            refused: counts.refused.load(Ordering::Relaxed),
+        }
     }
 }

@@ -303,6 +303,7 @@ impl<'a> Call<'a> {
             state.fps = frames.saturating_sub(old_frames) as f64 / COUNT.as_secs_f64();
             state.bitrate = bytes.saturating_sub(old_bytes) as f64 * 8.0 / COUNT.as_secs_f64();
             state.loss = if received == 0 { 0.0 } else { lost as f64 / (received as f64 + lost as f64) };
+            state.rebuilt = stats.rebuilt;
             state.packets = packets;
             state.refused = stats.refused;
             state.rtt = stats.rtt.map(|rtt| rtt.as_secs_f64());

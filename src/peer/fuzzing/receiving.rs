@@ -1,6 +1,7 @@
 //! Packets of an authenticated sender that mean anything: what [`super`] calls for them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use rtc::shared::marshal::Unmarshal;
 use tokio::sync::mpsc;
 
 use super::super::chain::{Stage, Verdict};
+use super::super::fec::FecDecoders;
 use super::super::nack::Nacks;
 use super::super::packet::RtpPacket;
 use super::super::rtcp_tap::{Feedback, RtcpTap};
@@ -72,11 +74,12 @@ fn compound(mut bytes: &[u8]) -> Option<Packet> {
     rtc::rtcp::packet::unmarshal(&mut bytes).ok().map(Packet::Rtcp)
 }
 
-/// A connection whose sender has a plain stream with retransmissions, and a simulcast. A step is a byte that says how long it took,
+/// A connection whose sender has a plain stream with retransmissions and repair packets, and a simulcast. A step is a byte that says how long it took,
 /// in tens of milliseconds, and whether RTP or RTCP comes; the packet stands behind its length.
 pub(super) fn connection(input: &[u8]) {
     let (sender, mut told) = mpsc::channel(16);
     let (mut rtx, mut nacks, mut tap) = (RtxDecapsulator::default(), Nacks::new(), RtcpTap::new(sender));
+    let mut fec = FecDecoders::new(Arc::default());
     let extensions = ["mid", "rtp-stream-id", "repaired-rtp-stream-id"];
     let extensions = extensions
         .iter()
@@ -86,12 +89,15 @@ pub(super) fn connection(input: &[u8]) {
     let plain = StreamInfo {
         ssrc: 10,
         ssrc_rtx: Some(11),
+        ssrc_fec: Some(12),
         payload_type: 96,
+        payload_type_fec: Some(49),
         rtp_header_extensions: extensions.collect(),
         rtcp_feedback: nack,
         ..Default::default()
     };
     rtx.remote_stream_added(&plain);
+    fec.bind_remote_stream(&plain);
     nacks.bind_remote_stream(&plain);
     let mut now = Instant::now();
     let mut simulcast = Simulcast::new(Ssrc(20), 90_000, now);
@@ -108,7 +114,10 @@ pub(super) fn connection(input: &[u8]) {
         let Some(mut packet) = packet else { continue };
         if rtx.inbound(&mut packet) == Verdict::Pass {
             let message = AttributedPacket::new(packet);
-            nacks.handle_read(TaggedPacket { now, transport: TransportContext::default(), message }).ok();
+            fec.handle_read(TaggedPacket { now, transport: TransportContext::default(), message }).ok();
+        }
+        while let Some(passed_on) = fec.poll_read() {
+            nacks.handle_read(passed_on).ok();
         }
         while let Some(mut passed_on) = nacks.poll_read() {
             tap.inbound(&mut passed_on.message.packet);

@@ -14,6 +14,17 @@ pub(super) const GIVE_UP: Duration = Duration::from_secs(1);
 /// A stream whose numbers jump further has begun anew.
 const MOST: u16 = 1000;
 
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As nothing says otherwise.
+    Sent,
+    /// It says that it was sent again.
+    SentAgain,
+    /// Out of others (FlexFEC).
+    Rebuilt,
+}
+
 /// The missing packets of one stream, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
@@ -34,14 +45,14 @@ struct Missing {
 }
 
 impl Losses {
-    /// Notes a packet that came, and those that did not come before it; `again` is whether it says that it was sent again.
-    pub(super) fn note(&mut self, number: u16, again: bool, now: Instant, path: &mut Path) {
-        self.marked |= again;
+    /// Notes a packet that came, and those that did not come before it.
+    pub(super) fn note(&mut self, number: u16, way: Way, now: Instant, path: &mut Path) {
+        self.marked |= way == Way::SentAgain;
         let next = *self.next.get_or_insert(number);
         let ahead = number.wrapping_sub(next);
         // Half of all numbers are older (RFC 3550, appendix A.1).
         if ahead >= 0x8000 {
-            self.came(number, again, now, path);
+            self.came(number, way, now, path);
             return;
         }
         self.next = Some(number.wrapping_add(1));
@@ -61,11 +72,12 @@ impl Losses {
         self.missing.drain(..excess);
     }
 
-    fn came(&mut self, number: u16, again: bool, now: Instant, path: &mut Path) {
+    fn came(&mut self, number: u16, way: Way, now: Instant, path: &mut Path) {
         let Some(place) = self.missing.iter().position(|missing| missing.number == number) else { return };
         let Some(found) = self.missing.remove(place) else { return };
+        let is_answer = way == Way::SentAgain || (way == Way::Sent && !self.marked);
         match found.asked {
-            Some(asked) if again || !self.marked => path.answered(now.saturating_duration_since(asked)),
+            Some(asked) if is_answer => path.answered(now.saturating_duration_since(asked)),
             _ => path.overtaken(now.saturating_duration_since(found.since)),
         }
     }
