@@ -249,6 +249,7 @@ async fn a_bridge_that_was_killed_and_is_started_again_goes_on_in_the_same_playl
         let pictures = 30.0 * lengths(&playlist, "#EXTINF:").iter().sum::<f64>();
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let decoded = reading.frames as f64;
+        eprintln!("{name}: {decoded} of {pictures:.1} pictures decoded");
         // Less than a segment: where the times jump, ffmpeg leaves out what overlaps.
         let all = reading.success && reading.errors.is_empty() && decoded >= pictures - 20.0;
         assert!(all, "{name}: {decoded} of {pictures}: {reading:?}\n{playlist}");
