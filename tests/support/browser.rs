@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::process::{Running, piped};
 
 const START_WITHIN: Duration = Duration::from_secs(30);
+/// How often `chromedriver` is started.
+const DRIVER_TRIES: usize = 5;
 
 const FLAGS: &[&str] = &[
     "--headless=new",
@@ -76,15 +78,10 @@ impl Browser {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut chromium = Running::start(command, "chromium");
 
-        let mut command = piped("chromedriver");
-        command.arg("--port=0").stderr(Stdio::null());
-        let mut driver = Running::start(command, "chromium-driver");
-
-        let (debugger, port) = timeout(START_WITHIN, async {
-            tokio::join!(debugger_port(profile.path(), &mut chromium), driver_port(&mut driver))
-        })
-        .await
-        .unwrap_or_else(|_| panic!("chromium and chromedriver did not start within {START_WITHIN:?}"));
+        let (debugger, (driver, port)) =
+            timeout(START_WITHIN, async { tokio::join!(debugger_port(profile.path(), &mut chromium), start_driver()) })
+                .await
+                .unwrap_or_else(|_| panic!("chromium and chromedriver did not start within {START_WITHIN:?}"));
 
         let capabilities = json!({
             "goog:chromeOptions": { "debuggerAddress": format!("127.0.0.1:{debugger}") },
@@ -244,7 +241,23 @@ async fn debugger_port(profile: &Path, chromium: &mut Running) -> u16 {
     }
 }
 
-async fn driver_port(driver: &mut Running) -> u16 {
+/// Starts `chromedriver`, and tells its port. It chooses one that is free for IPv6, and ends when the same is not free for IPv4.
+async fn start_driver() -> (Running, u16) {
+    let mut said = String::new();
+    for _ in 0..DRIVER_TRIES {
+        let mut command = piped("chromedriver");
+        command.arg("--port=0").stderr(Stdio::null());
+        let mut driver = Running::start(command, "chromium-driver");
+        match driver_port(&mut driver).await {
+            Ok(port) => return (driver, port),
+            Err(last) => said = last,
+        }
+    }
+    panic!("chromedriver told no port:\n{said}");
+}
+
+/// Its port, or all that it said.
+async fn driver_port(driver: &mut Running) -> Result<u16, String> {
     let stdout = driver.child.stdout.take().expect("stdout is piped");
     let mut lines = BufReader::new(stdout).lines();
     let mut said = String::new();
@@ -254,10 +267,10 @@ async fn driver_port(driver: &mut Running) -> u16 {
         {
             // Its pipe must stay open and be read, or it stops at its next line.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return port;
+            return Ok(port);
         }
         said.push_str(&line);
         said.push('\n');
     }
-    panic!("chromedriver told no port:\n{said}");
+    Err(said)
 }

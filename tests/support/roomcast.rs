@@ -146,6 +146,13 @@ impl Roomcast {
         // Its last events may still be in the pipe.
         let mut events = self.events.clone();
         timeout(Duration::from_secs(2), async { while events.changed().await.is_ok() {} }).await.ok();
+        if !status.success() {
+            // Whoever expected success shows the log.
+            let faults: Vec<_> = self.events().into_iter().map(|event| event["faults"].clone()).collect();
+            let faults: Vec<_> = faults.iter().filter_map(Value::as_array).flatten().map(Value::to_string).collect();
+            let line = format!("({status}; faults of recordings: [{}])", faults.join(", "));
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
         status
     }
 }

@@ -9,8 +9,8 @@
 //! Wall clocks are set and reports are wrong. A distance that jumps is believed when the other stream has reported after it:
 //! a clock that was set moves both. Whoever believes the first report moves the sound against the picture for seconds.
 //!
-//! Nor can a stream be further on than its sender: while it connects, GStreamer's `webrtcsink` guesses the first report's timestamp,
-//! more than two seconds ahead at times. Such a report is not heard.
+//! A report that is in front of its media is of a sender whose encoder thinks for a while, and the next one says the same. Or it is a
+//! guess: while it connects, GStreamer's `webrtcbin` is wrong by up to two seconds. Such a report is believed when another confirms it.
 
 use crate::terms::{MediaKind, Ssrc};
 
@@ -27,9 +27,8 @@ const JUMP: i64 = 100_000_000;
 const FURTHEST: i64 = 3_000_000_000;
 /// A report this far from the media, in ns, says nothing of it. Reports of sound come 7.5 s after one another at most.
 const OUTDATED: i64 = 15_000_000_000;
-/// A report that is further than this in front of the media says what nobody can have sent, in ns. Encoders that think for a while are
-/// behind what they report of.
-const AHEAD: i64 = 1_000_000_000;
+/// A report that is further than this in front of the media may be a guess, in ns.
+const AHEAD: i64 = 300_000_000;
 /// A smaller change is not worth a move, in ns.
 const LEAST: i64 = 4_000_000;
 /// How far a stream moves with each picture or piece of sound, in ns: 140 ms are a second or two of small steps instead of a jump.
@@ -59,6 +58,8 @@ struct Stream {
     flows: bool,
     /// The sender's clock less ours, in ns.
     distance: Option<i64>,
+    /// The distance by a report in front of the media, if that was the last one.
+    guess: Option<i64>,
     /// Another distance that nothing has confirmed yet.
     doubtful: Option<(Report, i64)>,
     /// How long it is to be held back, and is, in ns.
@@ -74,10 +75,14 @@ impl Stream {
         let (newest, time) = self.newest?;
         let ahead = i64::from(report.timestamp.wrapping_sub(newest).cast_signed()) * 1_000_000_000;
         let ahead = ahead / i64::from(self.rate.max(1));
-        let theirs = i64::try_from((u128::from(report.ntp) * 1_000_000_000) >> 32).ok()?;
-        let taken = time.saturating_add(ahead);
-        let is_sound = ahead.abs() <= OUTDATED && taken.saturating_sub(report.came) <= AHEAD;
-        is_sound.then(|| theirs.saturating_sub(taken))
+        (ahead.abs() <= OUTDATED).then(|| report.theirs().saturating_sub(time.saturating_add(ahead)))
+    }
+
+    /// Whether a report may be wrong by itself: it is in front of the media, and the one before it said something else.
+    fn is_guess(&mut self, report: Report, distance: i64) -> bool {
+        let ahead = report.theirs().saturating_sub(distance).saturating_sub(report.came) > AHEAD;
+        let before = std::mem::replace(&mut self.guess, ahead.then_some(distance));
+        ahead && before.is_none_or(|before| before.saturating_sub(distance).saturating_abs() > JUMP)
     }
 
     fn believe(&mut self, report: Report, distance: i64) {
@@ -94,6 +99,13 @@ pub(super) struct Report {
     pub(super) timestamp: u32,
     /// When it came on our timeline, in ns.
     pub(super) came: i64,
+}
+
+impl Report {
+    /// What the sender's clock showed, in ns.
+    fn theirs(self) -> i64 {
+        i64::try_from((u128::from(self.ntp) * 1_000_000_000) >> 32).unwrap_or(i64::MAX)
+    }
 }
 
 /// What becomes of a packet.
@@ -164,6 +176,9 @@ impl Lips {
             return;
         }
         let Some(distance) = stream.distance_by(report) else { return };
+        if self.streams[at].is_guess(report, distance) {
+            return;
+        }
         let jumps = stream.distance.is_some_and(|known| known.saturating_sub(distance).saturating_abs() > JUMP);
         if jumps && other.distance.is_some() && other.doubtful.is_none() {
             self.streams[at].doubtful = Some((report, distance));

@@ -181,19 +181,29 @@ fn one_wrong_report_moves_nothing_and_a_stream_that_is_later_is_believed_when_th
 }
 
 #[test]
-fn a_report_of_what_nobody_can_have_sent_is_not_heard() {
+fn a_report_in_front_of_its_media_is_believed_when_the_next_one_says_the_same() {
     for kind in [Audio, Video] {
         let mut person = Person::new([0, 0]);
         person.play(0, 500);
-        let mut guessed = person.report_of(kind, 7, 500);
-        guessed.timestamp = guessed.timestamp.wrapping_add(rate(kind) * 2);
-        person.lips.report(kind, guessed);
         person.report(if kind == Audio { Video } else { Audio }, 500);
-        assert_eq!(person.wanted(), [0, 0]);
-        assert!(!person.lips.known);
+        for ahead in [2000, 650] {
+            let mut guessed = person.report_of(kind, 7, 500);
+            guessed.timestamp = guessed.timestamp.wrapping_add(rate(kind) / 1000 * ahead);
+            person.lips.report(kind, guessed);
+            assert_eq!((person.wanted(), person.lips.known), ([0, 0], false));
+        }
         person.report(kind, 1000);
-        assert!(person.lips.known && person.wanted() == [0, 0]);
+        assert_eq!((person.wanted(), person.lips.known), ([0, 0], true));
     }
+    // An encoder that thinks for 400 ms.
+    let mut person = Person::new([0, 400]);
+    person.play(0, 500);
+    person.report(Audio, 500);
+    person.report(Video, 500);
+    assert_eq!(person.wanted(), [0, 0]);
+    person.play(500, 1500);
+    person.report(Video, 1500);
+    assert_eq!(person.wanted(), [400, 0]);
     // One who has paused says how far he would be.
     let mut person = Person::new([150, 0]);
     person.play(0, 500);
