@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::OutputError;
+
 /// What players open.
 pub(super) const INDEX: &str = "index.m3u8";
 
@@ -55,6 +57,11 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// What could not be read or written ends the output, in words that name the file.
+pub(super) fn at_path((path, error): (PathBuf, io::Error)) -> OutputError {
+    OutputError::io(path)(error)
 }
 
 /// Whether a name is one that an HLS output gives: `index.m3u8`, `segment5.ts`, `360p-segment5-part0.m4s`, `init0.mp4` …

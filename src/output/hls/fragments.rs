@@ -20,7 +20,7 @@ use super::super::spec::{HlsDestination, HlsFormat, HlsMode, Stream, Tracks};
 use super::super::streams::Forms;
 use super::super::tail::{Session, Tail};
 use super::cutting::{Cuts, Lengths};
-use super::directory::{Directory, INDEX};
+use super::directory::{Directory, INDEX, at_path};
 use super::earlier;
 use super::keyframes;
 use super::playlist::{Kind, Playlist};
@@ -204,8 +204,4 @@ impl Tail for FragmentsTail {
         let index = self.destination.directory.join(INDEX);
         Ok(Play::file(&index))
     }
-}
-
-pub(super) fn at_path((path, error): (PathBuf, std::io::Error)) -> OutputError {
-    OutputError::io(path)(error)
 }
